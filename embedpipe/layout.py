@@ -1,0 +1,197 @@
+"""Where everything is kept: one frozen value that spells each key, attribute and state name, and the guard on ids.
+
+Nothing else in the project spells a key. `Layout()` is the layout of the seed document; another deployment's names are
+given as other templates. Ids that come from outside are checked here, so no key can leave its prefix.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from embedpipe.errors import ConfigError, InvalidId
+from embedpipe.limits import ID_CHARS_MAX, RECORD_ID_BYTES_MAX
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+def safe_id(value: object, what: str) -> str:
+    """Return `value` if it may be one segment of a key: ASCII letters, digits, `.`, `_`, `-`, starting with neither.
+
+    >>> safe_id("0b5c-1", "batch_id")
+    '0b5c-1'
+    >>> safe_id("../etc", "batch_id")
+    Traceback (most recent call last):
+    embedpipe.errors.InvalidId: batch_id '../etc' is refused. Use up to 128 letters, digits, '.', '_' and '-'.
+    """
+    if isinstance(value, str) and len(value) <= ID_CHARS_MAX and _ID.fullmatch(value):
+        return value
+    shown = ascii(value if not isinstance(value, str) else value[:80])
+    raise InvalidId(f"{what} {shown} is refused.", hint="Use up to 128 letters, digits, '.', '_' and '-'.", what=what)
+
+
+def safe_name(value: object, what: str) -> str:
+    """Return `value` if it may name a kind, database or collection: as `safe_id`, in lower case, up to 63 long."""
+    if isinstance(value, str) and len(value) <= 63 and _NAME.fullmatch(value):
+        return value
+    shown = ascii(value if not isinstance(value, str) else value[:80])
+    raise InvalidId(
+        f"{what} {shown} is refused.",
+        hint="Use up to 63 lower-case letters, digits, '_' and '-', starting with a letter.",
+        what=what,
+    )
+
+
+def record_id(value: object) -> str:
+    """Return `value` if it can be a record id: any text of 1 to 512 UTF-8 bytes. It never becomes part of a key."""
+    if not isinstance(value, str) or not value:
+        raise InvalidId("A record's id must be a non-empty string.", hint=f"Got {ascii(value)[:80]}.")
+    try:
+        size_bytes = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidId(f"Record id {ascii(value)[:80]} is not valid Unicode (a lone surrogate).") from None
+    if size_bytes > RECORD_ID_BYTES_MAX:
+        raise InvalidId(
+            f"Record id {ascii(value[:40])}... has {size_bytes} bytes; at most {RECORD_ID_BYTES_MAX} are allowed.",
+            hint="Use a hash of it as the id and keep the long form in the metadata.",
+        )
+    return value
+
+
+def _template(*fields: str) -> attrs.AttrsInstance:
+    wanted = frozenset(fields)
+
+    def check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+        found = frozenset(name for _, name, _, _ in string.Formatter().parse(value) if name is not None)
+        if found != wanted:
+            raise ConfigError(
+                f"Layout field '{attribute.name}' must name {sorted(wanted)}, and names {sorted(found)}: {value!r}"
+            )
+
+    return check  # type: ignore[return-value]  # attrs takes a plain callable as validator
+
+
+def _key(default: str, *fields: str) -> str:
+    return attrs.field(default=default, validator=_template(*fields))  # type: ignore[call-overload,no-any-return]
+
+
+@attrs.frozen(kw_only=True)
+class Layout:
+    """All keys, attribute names and state names. Templates are checked when the value is made."""
+
+    root: str = _key("embedpipe.json")
+    manifest: str = _key("manifests/{execution_id}/batches.json", "execution_id")
+    items: str = _key("manifests/{execution_id}/items.json", "execution_id")
+    result: str = _key("poll_results/{batch_id}/result.json", "batch_id")
+    poll_results: str = _key("poll_results/{execution_id}/poll_results.json", "execution_id")
+    marked: str = _key("poll_results/{execution_id}/marked.json", "execution_id")
+    requests: str = _key("requests/{batch_id}/request.jsonl", "batch_id")
+    records: str = _key("requests/{batch_id}/records.arrow", "batch_id")
+    head: str = _key("{database}/submissions/{collection}/head.json", "database", "collection")
+    delta: str = _key("{database}/delta/{database}/{collection}/{delta_id}/", "database", "collection", "delta_id")
+    chunks: str = _key("chunks/{execution_id}/chunks.json", "execution_id")
+    intermediate: str = _key("intermediate/{execution_id}/{chunk_id}.arrow", "execution_id", "chunk_id")
+    latest: str = _key("{database}/snapshot/latest.json", "database")
+    snapshot: str = _key("{database}/snapshot/{version}/", "database", "version")
+    journal: str = _key("{database}/snapshot/merging.json", "database")
+
+    # Names inside a delta and a snapshot.
+    vectors_file: str = "vectors.arrow"
+    rejected_file: str = "rejected.jsonl"
+    retry_file: str = "retry.jsonl"
+    delta_file: str = "delta.json"
+    snapshot_file: str = "snapshot.json"
+    catalog_file: str = "catalog.arrow"
+
+    # Table attributes.
+    pk: str = "PK"
+    sk: str = "SK"
+    index_pk: str = "GSI1PK"
+    index_sk: str = "GSI1SK"
+    index_name: str = "GSI1"
+    type_attribute: str = "TYPE"
+    type_value: str = "BATCH_SUMMARY"
+    sk_value: str = "STATUS"
+    pk_value: str = _key("BATCH#{batch_id}", "batch_id")
+    index_pk_value: str = _key("STATUS#{status}", "status")
+    index_sk_value: str = _key("BATCH_TYPE#{batch_type}#BATCH_ID#{batch_id}", "batch_type", "batch_id")
+    attributes: Mapping[str, str] = attrs.field(factory=lambda: {"provider_batch_id": "openai_batch_id"})
+    """Field of `model.BatchRow` -> attribute of the item, where the two differ."""
+    statuses: Mapping[str, str] = attrs.field(factory=dict)
+    """Our status name -> the deployment's, where the two differ."""
+
+    def root_key(self) -> str:
+        """The identity of this root."""
+        return self.root
+
+    def manifest_key(self, execution_id: str) -> str:
+        """The listing of one execution."""
+        return self.manifest.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def items_key(self, execution_id: str) -> str:
+        """The same listing as a plain array, for a Distributed Map."""
+        return self.items.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def result_key(self, batch_id: str) -> str:
+        """The register of one batch."""
+        return self.result.format(batch_id=safe_id(batch_id, "batch_id"))
+
+    def poll_results_key(self, execution_id: str) -> str:
+        """All results of one execution."""
+        return self.poll_results.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def marked_key(self, execution_id: str) -> str:
+        """What mark did in one execution, with reasons."""
+        return self.marked.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def requests_key(self, batch_id: str) -> str:
+        """The provider input file."""
+        return self.requests.format(batch_id=safe_id(batch_id, "batch_id"))
+
+    def records_key(self, batch_id: str) -> str:
+        """The records of one batch."""
+        return self.records.format(batch_id=safe_id(batch_id, "batch_id"))
+
+    def head_key(self, database: str, collection: str) -> str:
+        """The submission ledger of one collection."""
+        return self.head.format(
+            database=safe_name(database, "database"), collection=safe_name(collection, "collection")
+        )
+
+    def delta_prefix(self, database: str, collection: str, delta_id: str) -> str:
+        """The folder of one delta, with its last slash."""
+        return self.delta.format(
+            database=safe_name(database, "database"),
+            collection=safe_name(collection, "collection"),
+            delta_id=safe_id(delta_id, "delta_id"),
+        )
+
+    def chunks_key(self, execution_id: str) -> str:
+        """The list of chunks of one execution."""
+        return self.chunks.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def intermediate_key(self, execution_id: str, chunk_id: str) -> str:
+        """One sorted and packed chunk."""
+        return self.intermediate.format(
+            execution_id=safe_id(execution_id, "execution_id"), chunk_id=safe_id(chunk_id, "chunk_id")
+        )
+
+    def latest_key(self, database: str) -> str:
+        """The pointer to the published version."""
+        return self.latest.format(database=safe_name(database, "database"))
+
+    def snapshot_prefix(self, database: str, version: str) -> str:
+        """The folder of one version, with its last slash."""
+        return self.snapshot.format(database=safe_name(database, "database"), version=safe_id(version, "version"))
+
+    def journal_key(self, database: str) -> str:
+        """The journal of a merge in place."""
+        return self.journal.format(database=safe_name(database, "database"))
+
+
+SEED: Final = Layout()
