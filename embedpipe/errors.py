@@ -198,6 +198,20 @@ class NewerSchema(CorruptData):
     code = "newer_schema"
 
 
+class Interrupted(EmbedpipeError):
+    """Somebody asked to stop, and a safe boundary was reached."""
+
+    code = "interrupted"
+    exit_code = EXIT_INTERRUPTED
+
+
+class Incomplete(EmbedpipeError):
+    """Stopped before everything was terminal; running again goes on."""
+
+    code = "incomplete"
+    exit_code = EXIT_INCOMPLETE
+
+
 def missing_extra(extra: str, module: str) -> MissingExtra:
     """The one sentence a user sees when an optional dependency is absent.
 

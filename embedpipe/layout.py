@@ -57,7 +57,7 @@ def record_id(value: object) -> str:
         raise InvalidId(f"Record id {ascii(value)[:80]} is not valid Unicode (a lone surrogate).") from None
     if size_bytes > RECORD_ID_BYTES_MAX:
         raise InvalidId(
-            f"Record id {ascii(value[:40])}... has {size_bytes} bytes; at most {RECORD_ID_BYTES_MAX} are allowed.",
+            f"Record id {value[:40]!a}... has {size_bytes} bytes; at most {RECORD_ID_BYTES_MAX} are allowed.",
             hint="Use a hash of it as the id and keep the long form in the metadata.",
         )
     return value

@@ -90,6 +90,19 @@ PROVIDER_PHASES: Final = MappingProxyType(
     }
 )
 
+CAPACITY_REASONS: Final = frozenset(
+    {
+        "insufficient_quota",
+        "rate_limit_exceeded",
+        "token_limit_exceeded",
+        "batch_queue_full",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "throttled",
+    }
+)
+"""Words of the provider that mean "not now": waiting helps, and costs no try. [openai] error codes of batches."""
+
 # How mark ends a row without usable vectors, by the provider's (or our own) word for the batch.
 ENDINGS: Final = MappingProxyType(
     {

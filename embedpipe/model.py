@@ -71,7 +71,7 @@ def _check_metadata(record: Record) -> None:
                 f"{_named(record)}: metadata {ascii(name)[:40]} must be a string, number or boolean.",
                 hint="Flatten nested values, and leave out nulls.",
             )
-        if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+        if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
             raise InvalidInput(f"{_named(record)}: metadata {ascii(name)[:40]} is not a finite number.")
     try:
         size_bytes = len(_encode_sorted(dict(record.metadata)))
@@ -287,11 +287,10 @@ class Blob:
 
 @attrs.frozen(kw_only=True)
 class BlobInfo:
-    """One entry of a listing."""
+    """One entry of a listing. No etag: a directory of files could only tell it by reading every file."""
 
     key: str
     size_bytes: int
-    etag: str
     modified_at: datetime
 
 

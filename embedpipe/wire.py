@@ -184,7 +184,7 @@ class Listing(Envelope):
 
     total_batches: int
     batch_indices: tuple[int, ...]
-    pending_batches: tuple[PendingBatch, ...] | None
+    pending_batches: tuple[PendingBatch, ...] | None = None
     use_s3: bool
     manifest_s3_key: str | None = None
     manifest_s3_bucket: str | None = None
@@ -230,6 +230,7 @@ class Result(Envelope):
     rejected_count: int | None = _ours()
     retry_count: int | None = _ours()
     delta_sha256: str | None = _ours()
+    retry_sha256: str | None = _ours()
     reason: str | None = _ours()
     since: str | None = _ours()
     execution_id: str | None = _ours()
@@ -270,7 +271,7 @@ class Chunked(Envelope):
 
     execution_id: str
     total_chunks: int
-    chunks: tuple[ChunkItem, ...] | None
+    chunks: tuple[ChunkItem, ...] | None = None
     use_s3: bool
     chunks_s3_key: str
     chunks_s3_bucket: str | None = None
@@ -313,7 +314,7 @@ class Packed(Envelope):
 
     index: int
     chunk_id: str
-    intermediate_s3_key: str | None
+    intermediate_s3_key: str | None = None
     intermediate_s3_bucket: str | None = None
     rows: int
     damaged: tuple[Damaged, ...] = ()
@@ -325,7 +326,7 @@ class Merged(Envelope):
 
     more: bool
     next_chunk: int
-    version: str | None
+    version: str | None = None
     inserted: int
     replaced: int
     equal: int
@@ -361,7 +362,7 @@ class SubmitCounts(Envelope):
     """What the submit step returns."""
 
     execution_id: str
-    seq: int | None
+    seq: int | None = None
     records: int
     skipped: int
     batches: int
@@ -436,7 +437,7 @@ class Delta(Envelope):
     model: str
     dimensions: int
     batch_status: str
-    request_count: int | None
+    request_count: int | None = None
     embedding_count: int
     rejected_count: int
     retry_count: int
@@ -487,7 +488,7 @@ class Snapshot(Envelope):
 
     version: str
     n: int
-    parent: str | None
+    parent: str | None = None
     ancestors: tuple[str, ...]
     database: str
     collection: str

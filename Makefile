@@ -1,0 +1,58 @@
+# One verb does one thing, from a fresh clone: only Python >= 3.11, git and make are assumed.
+# Everything is installed into .venv, again only when pyproject.toml or the pins have changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+USER_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CODE := embedpipe verify tests benchmarks
+
+# .venv comes first on the path, so that tests which start `embedpipe` start this one.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench lock clean
+
+help:  ## Show this list.
+	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(USER_STAMP)  ## Embed the Python language reference, then ask it questions (.embedpipe-demo/).
+	$(BIN)/embedpipe demo
+
+test: lint  ## Run everything CI runs: ruff, mypy, import contracts, pytest with coverage.
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(DEV_STAMP)  ## Run the checks that need no test run.
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP)  ## Put the code into its one format.
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: $(DEV_STAMP)  ## Measure speed and memory as ratios, and write benchmarks/README.md.
+	$(BIN)/python -m benchmarks
+
+lock: $(DEV_STAMP)  ## Write the versions that are installed now into constraints.txt.
+	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:  ## Remove what the verbs above made, the demo's collection included.
+	rm -rf $(VENV) .embedpipe-demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage* build dist
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedpipe needs Python 3.11 or newer; this is " \
+	  + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(USER_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt requirements-dev.txt | $(BIN)/python
+	$(PIP_INSTALL) --constraint constraints.txt --requirement requirements-dev.txt --editable '.[all]'
+	@touch $@ $(USER_STAMP)

@@ -1,0 +1,5 @@
+"""`python -m embedpipe` is the command `embedpipe`."""
+
+from embedpipe.cli import main
+
+main()

@@ -1,0 +1,163 @@
+"""From the name of a backend to a live one: the table of names, and the one place that imports backends.
+
+Any class that fits a port can be named as `package.module:Class`. Its constructor is given the options of its section
+as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits` and `model`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from embedpipe.errors import ConfigError, MissingExtra
+from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, QueryEmbedder, VectorStore
+
+if TYPE_CHECKING:
+    from embedpipe.ports import Vectors
+
+__all__ = ["BACKENDS", "PORTS", "Backends", "Builtin", "close", "construct", "embedder_of"]
+
+PORTS: Final[Mapping[str, type]] = {
+    "objects": BlobStore,
+    "table": BatchTable,
+    "provider": BatchProvider,
+    "vectors": VectorStore,
+}
+"""Section of the configuration -> the port behind it."""
+
+
+@attrs.frozen
+class Builtin:
+    """A backend that can be named in one word."""
+
+    target: str
+    """`package.module:Class`."""
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    """Keyword arguments that may be set, with their defaults. `Path("x")` is x in the root."""
+
+
+BACKENDS: Final[Mapping[str, Mapping[str, Builtin]]] = {
+    "objects": {
+        "files": Builtin("embedpipe.backends.files:FilesBlobStore", {"root": Path("objects"), "bucket": "local"}),
+        "memory": Builtin("embedpipe.backends.memory:MemoryBlobStore"),
+    },
+    "table": {
+        "sqlite": Builtin("embedpipe.backends.sqlite:SqliteBatchTable", {"path": Path("table.sqlite3")}),
+        "memory": Builtin("embedpipe.backends.memory:MemoryBatchTable"),
+    },
+    "provider": {
+        "local_model": Builtin(
+            "embedpipe.backends.local_model:LocalModelProvider", {"root": Path("provider"), "delay_s": 0.0}
+        ),
+    },
+    "vectors": {
+        "chroma": Builtin("embedpipe.backends.chroma:ChromaVectorStore", {"root": Path("chroma")}),
+        "memory": Builtin("embedpipe.backends.memory:MemoryVectorStore"),
+    },
+}
+"""Every name that `backend = "name"` can have."""
+
+
+@attrs.frozen(kw_only=True)
+class Backends:
+    """The live backends of one configuration. Close them when done."""
+
+    objects: BlobStore
+    table: BatchTable
+    provider: BatchProvider
+    embedder: QueryEmbedder
+    vectors: VectorStore
+    clock: Clock
+
+    def close(self) -> None:
+        """Close those that can be closed; quiet when called twice."""
+        with ExitStack() as stack:
+            for backend in (self.objects, self.table, self.provider, self.vectors):
+                stack.callback(close, backend)
+
+
+def close(backend: object) -> None:
+    """Close a backend that can be closed."""
+    method = getattr(backend, "close", None)
+    if method is not None:
+        method()
+
+
+@attrs.frozen
+class _NoEmbedder:
+    """Stands in where a provider cannot embed questions: everything but a search works."""
+
+    provider: str
+
+    def embed(self, texts: Sequence[str], *, model: str, dimensions: int) -> Vectors:  # noqa: ARG002  the port's
+        raise ConfigError(f"{self.provider} has no method 'embed', so it cannot answer a search.")
+
+
+def embedder_of(provider: object) -> QueryEmbedder:
+    """The provider itself where it can embed questions, else one that says so when it is asked."""
+    if hasattr(provider, "embed"):
+        return provider
+    return _NoEmbedder(type(provider).__name__)
+
+
+def construct(section: str, backend: str, options: Mapping[str, Any], offered: Mapping[str, Any]) -> Any:
+    """Make one backend. `offered` is passed on where the constructor has a parameter of that name."""
+    target = backend if ":" in backend else BACKENDS[section][backend].target
+    factory = _imported(section, target)
+    arguments = {**_wanted(factory, offered), **options}
+    _check_arguments(section, target, factory, arguments)
+    made = factory(**arguments)
+    missing = [name for name in vars(PORTS[section]) if not name.startswith("_") and not hasattr(made, name)]
+    if missing:
+        raise ConfigError(
+            f"{section}.backend {target!a} is no {PORTS[section].__name__}: it lacks {', '.join(missing)}.",
+            hint="The port is described in embedpipe.ports.",
+        )
+    return made
+
+
+def _imported(section: str, target: str) -> Any:
+    module_name, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except MissingExtra:
+        raise
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{section}.backend {target!a} cannot be imported: {error}.",
+            hint="Is its package installed, or its directory on PYTHONPATH?",
+        ) from error
+
+
+def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _wanted(factory: Any, offered: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = _parameters(factory)
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
+def _check_arguments(section: str, target: str, factory: Any, arguments: Mapping[str, Any]) -> None:
+    parameters = _parameters(factory)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in arguments:
+        if parameters and name not in parameters:
+            near = difflib.get_close_matches(name, list(parameters), 1, 0.6)
+            hint = f"Did you mean '{section}.{near[0]}'?" if near else f"It takes {', '.join(parameters)}."
+            raise ConfigError(f"{section}.{name} is no option of {target!a}.", hint=hint)
+    required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    missing = [f"{section}.{name}" for name in required if name not in arguments]
+    if missing:
+        raise ConfigError(f"{target!a} needs {', '.join(missing)}.", hint="Set it in embedpipe.toml.")

@@ -1,0 +1,101 @@
+"""A batch table in memory. It keeps items, not rows, so that reading it raw shows what DynamoDB would hold.
+
+Every method is one step under one lock; `by_status` is one such step for each page, and its index never lags.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from embedpipe.backends.table_rules import Item, changed, index_range, item_key, row_of
+from embedpipe.layout import SEED, Layout
+from embedpipe.lifecycle import Status
+from embedpipe.model import BatchRow
+from embedpipe.wire import row_to_item
+
+if TYPE_CHECKING:
+    from embedpipe.ports import BatchTable
+
+__all__ = ["MemoryBatchTable"]
+
+PAGE_ROWS: Final = 1_000
+
+
+class MemoryBatchTable:
+    """Items in a dict, by partition and sort key."""
+
+    def __init__(self, layout: Layout = SEED) -> None:
+        self._layout = layout
+        self._items: dict[tuple[str, str], Item] = {}
+        self._index: dict[str, dict[str, None]] = {}  # partition -> sort keys, in no order
+        self._lock = threading.RLock()
+
+    def put_new(self, row: BatchRow) -> bool:
+        """Insert where no row is."""
+        item = row_to_item(row, self._layout)
+        with self._lock:
+            if item_key(row.batch_id, self._layout) in self._items:
+                return False
+            self.write_raw(item)
+            return True
+
+    def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRow]:
+        """Those that exist."""
+        with self._lock:
+            found = {batch_id: self._items.get(item_key(batch_id, self._layout)) for batch_id in batch_ids}
+            rows = {batch_id: row_of(item, self._layout) for batch_id, item in found.items()}
+        return {batch_id: row for batch_id, row in rows.items() if row is not None}
+
+    def by_status(self, batch_type: str, status: Status, *, after: str = "") -> Iterator[str]:
+        """Ids of one type and status."""
+        while page := self._page(batch_type, status, after):
+            yield from page
+            after = page[-1]
+
+    def update(self, batch_id: str, changes: Mapping[str, object], *, status: Status, revision: int) -> BatchRow:
+        """Change a row that still has `status` and `revision`."""
+        with self._lock:
+            before = self._items.get(item_key(batch_id, self._layout))
+            after = changed(batch_id, before, changes, self._layout, status=status, revision=revision)
+            self.write_raw(after)
+        row = row_of(after, self._layout)
+        assert row is not None  # `changed` refuses what is no row
+        return row
+
+    def read_raw(self, batch_id: str) -> Item | None:
+        """A copy of the item under a batch's key, around the port."""
+        with self._lock:
+            return copy.deepcopy(self._items.get(item_key(batch_id, self._layout)))
+
+    def write_raw(self, item: Mapping[str, object]) -> None:
+        """Put an item of any type around the port, as another program would. It must have the table's two key attributes."""
+        key = (str(item[self._layout.pk]), str(item[self._layout.sk]))
+        kept = copy.deepcopy(dict(item))
+        with self._lock:
+            before = self._items.get(key)
+            if before is not None:
+                self._unindex(before)
+            self._items[key] = kept
+            partition, sort_key = self._index_key(kept)
+            self._index.setdefault(partition, {})[sort_key] = None
+
+    def _index_key(self, item: Item) -> tuple[str, str]:
+        return str(item.get(self._layout.index_pk, "")), str(item.get(self._layout.index_sk, ""))
+
+    def _unindex(self, item: Item) -> None:
+        partition, sort_key = self._index_key(item)
+        self._index.get(partition, {}).pop(sort_key, None)
+
+    def _page(self, batch_type: str, status: Status, after: str) -> Sequence[str]:
+        wanted = index_range(batch_type, status, after, self._layout)
+        with self._lock:
+            keys = [key for key in self._index.get(wanted.partition, ()) if wanted.low < key < wanted.high]
+        found = (wanted.batch_id(key) for key in sorted(keys))
+        return [batch_id for batch_id in found if batch_id is not None and batch_id > after][:PAGE_ROWS]
+
+
+if TYPE_CHECKING:
+    _: type[BatchTable] = MemoryBatchTable

@@ -1,0 +1,87 @@
+"""What the tables that live here do alike with items: which are rows, how a change is applied, where the index looks.
+
+The rule: an item that is not a row is never read as one and never changed. Knows no table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from embedpipe.errors import PreconditionFailed
+from embedpipe.layout import Layout
+from embedpipe.lifecycle import Status
+from embedpipe.model import BatchRow
+from embedpipe.wire import changes_to_item, item_to_row
+
+__all__ = ["Item", "Range", "changed", "index_range", "item_key", "row_of"]
+
+Item = dict[str, object]
+KEY_END: Final = "\U0010ffff"
+"""Greater than any character of an id."""
+
+
+def item_key(batch_id: str, layout: Layout) -> tuple[str, str]:
+    """The two parts of a row's key."""
+    return layout.pk_value.format(batch_id=batch_id), layout.sk_value
+
+
+def row_of(item: Mapping[str, object] | None, layout: Layout) -> BatchRow | None:
+    """The row of an item; None where there is none, or where the item is of another type."""
+    if item is None or item.get(layout.type_attribute) != layout.type_value:
+        return None
+    return item_to_row(item, layout)
+
+
+def changed(
+    batch_id: str, item: Item | None, changes: Mapping[str, object], layout: Layout, *, status: Status, revision: int
+) -> Item:
+    """The item after a conditional update. Attributes that are not named stay. `PreconditionFailed`."""
+    row = row_of(item, layout)
+    if item is None or row is None:
+        raise PreconditionFailed(f"There is no row for batch {batch_id}.", batch_id=batch_id)
+    if (row.status, row.revision) != (status, revision):
+        raise PreconditionFailed(
+            f"Row of batch {batch_id} is {row.status} at revision {row.revision}, not {status} at {revision}.",
+            batch_id=batch_id,
+        )
+    sets, removes = changes_to_item(changes, row, layout)
+    kept = {name: value for name, value in item.items() if name not in removes}
+    return {**kept, **sets, layout.attributes.get("revision", "revision"): revision + 1}
+
+
+@attrs.frozen(kw_only=True)
+class Range:
+    """Where the rows of one type and status are in the index: `low < sort key < high`."""
+
+    partition: str
+    low: str
+    high: str
+    prefix: str
+    suffix: str
+
+    def batch_id(self, sort_key: str) -> str | None:
+        """The id that a sort key names; None where it belongs to something else."""
+        if not (sort_key.startswith(self.prefix) and sort_key.endswith(self.suffix)):
+            return None
+        return sort_key[len(self.prefix) : len(sort_key) - len(self.suffix)] or None
+
+
+def index_range(batch_type: str, status: Status, after: str, layout: Layout) -> Range:
+    """The range of `by_status`.
+
+    >>> index_range("WORD_EMBEDDING", Status.PENDING, "b1", Layout()).low
+    'BATCH_TYPE#WORD_EMBEDDING#BATCH_ID#b1'
+    """
+    before, _, behind = layout.index_sk_value.partition("{batch_id}")
+    prefix = before.format(batch_type=batch_type)
+    suffix = behind.format(batch_type=batch_type)
+    return Range(
+        partition=layout.index_pk_value.format(status=layout.statuses.get(status.value, status.value)),
+        low=prefix + after,
+        high=prefix + KEY_END,
+        prefix=prefix,
+        suffix=suffix,
+    )

@@ -1,0 +1,93 @@
+"""`embedpipe demo`: the whole flow on a text that every Python ships, then questions to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
+from rich.console import Console
+
+from embedpipe.cli.look import print_hits
+from embedpipe.cli.options import Settings, common
+from embedpipe.cli.output import facts, show, table
+from embedpipe.cli.work import working
+from embedpipe.config import Config
+from embedpipe.demo import QUESTIONS, ROOT, line_records, word_records
+from embedpipe.model import LINE, WORD, Hit, Kind, Record, kind_named
+
+if TYPE_CHECKING:
+    from embedpipe.pipeline import RunReport
+
+ANSWERS: Final = 3
+
+
+@click.command()
+@common
+def demo(settings: Settings) -> None:
+    r"""Embed Python's language reference, line by line and some of its words, then ask three questions.
+
+    Needs no account and no network: the model comes in a package. Running it again embeds nothing twice.
+
+    \b
+    Example:
+      embedpipe demo --root /tmp/reference
+    """
+    config = settings.load(default_root=ROOT)
+    reports = {
+        LINE.name: _embed(settings, config, LINE, line_records()),
+        WORD.name: _embed(settings, config, WORD, word_records()),
+    }
+    answers = _ask(settings, config)
+    document = {
+        "root": config.root,
+        "runs": reports,
+        "answers": [{"question": question, "hits": hits} for question, hits in answers],
+    }
+    show(document, as_json=settings.json, human=lambda console: _print(console, config, reports, answers))
+
+
+def _embed(settings: Settings, config: Config, kind: Kind, records: Iterator[Record]) -> RunReport:
+    with working(settings, attrs.evolve(config, kind=kind.name)) as (pipe, stopper):
+        return pipe.run(stopper.reading(records))
+
+
+def _ask(settings: Settings, config: Config) -> list[tuple[str, list[Hit]]]:
+    with working(settings, attrs.evolve(config, kind=LINE.name)) as (pipe, _):
+        return [(question, pipe.search(question, ANSWERS)) for question in QUESTIONS]
+
+
+def _print(
+    console: Console, config: Config, reports: dict[str, RunReport], answers: list[tuple[str, list[Hit]]]
+) -> None:
+    columns = ("kind", "records", "already there", "batches", "embedded", "rejected", "seconds", "collection", "holds")
+    rows = [
+        (
+            name,
+            report.records,
+            report.skipped,
+            report.batches,
+            report.embedded,
+            report.rejected,
+            f"{report.elapsed_s:.1f}",
+            kind_named(name).collection,
+            report.collection_count,
+        )
+        for name, report in reports.items()
+    ]
+    console.print(table(columns, rows, numbers=(*columns[1:7], "holds")))
+    for question, hits in answers:
+        console.print()
+        console.print(question, style="bold")
+        print_hits(console, hits)
+    console.print()
+    console.print(
+        facts(
+            [
+                ("kept in", config.root),
+                ("ask it yourself", f'embedpipe search "what is a closure?" --kind line --root {config.root}'),
+                ("remove it", f"rm -r {config.root}"),
+            ]
+        )
+    )

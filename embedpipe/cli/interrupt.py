@@ -1,0 +1,64 @@
+"""Ctrl-C, and SIGTERM: the first asks for a stop at the next safe boundary, the second ends the process at once.
+
+Both are safe, since every step can be repeated; the first is tidier.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, TypeVar
+
+from embedpipe.errors import EXIT_INTERRUPTED
+
+T = TypeVar("T")
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_STOPPING: Final = b"\nStopping at the next safe boundary. Press Ctrl-C again to end at once.\n"
+_STDERR: Final = 2
+
+
+class Stopper:
+    """Counts signals. While input is read nothing has been submitted yet, so there the first one ends it."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._asked = False
+        self._reading = False
+
+    def reading(self, items: Iterable[T]) -> Iterator[T]:
+        """Pass on `items`; reading may be waiting for a pipe, which a signal must be able to end."""
+        self._reading = True
+        try:
+            yield from items
+        finally:
+            self._reading = False
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """The signal handler. It writes past Python's streams, which it may have interrupted."""
+        if self._reading:
+            raise KeyboardInterrupt
+        if self._asked:
+            os._exit(EXIT_INTERRUPTED)
+        self._asked = True
+        os.write(_STDERR, _STOPPING)
+        self._stop()
+
+
+@contextmanager
+def stoppable(stop: Callable[[], None]) -> Iterator[Stopper]:
+    """Listen to signals while the block runs. In another thread than the main one nothing can, and nothing does."""
+    stopper = Stopper(stop)
+    if threading.current_thread() is not threading.main_thread():
+        yield stopper
+        return
+    before = {number: signal.signal(number, stopper.on_signal) for number in _SIGNALS}
+    try:
+        yield stopper
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,164 @@
+"""Progress on stderr, fed only by events: bars on a terminal, a line now and then elsewhere.
+
+`Tally` folds events into counts and is all that the two displays share.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
+
+from embedpipe.cli.app import printable
+from embedpipe.events import (
+    AmbiguousCreate,
+    BatchCreated,
+    BatchPolled,
+    CreateRefused,
+    ItemFailed,
+    OnEvent,
+    Published,
+    RecordsRead,
+    RowsMerged,
+    RunEvent,
+    StepStarted,
+    Submitted,
+    ignore,
+)
+from embedpipe.lifecycle import TERMINAL_ACTIONS
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+HEARTBEAT_S: Final = 10.0  # between two lines where there is no terminal
+
+
+@attrs.define
+class Tally:
+    """What has happened so far."""
+
+    step: str = ""
+    read: int = 0
+    submitted: int = 0
+    batches: int = 0
+    created: int = 0
+    ended: dict[str, int] = attrs.field(factory=dict)
+    """Records accounted for, by batch: a batch may be polled again after it has ended."""
+    merged: int = 0
+    to_merge: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Records that the provider is done with."""
+        return sum(self.ended.values())
+
+    def add(self, event: RunEvent) -> str:
+        """Take in one event; return a sentence when a person should read about it at once."""
+        if isinstance(event, StepStarted):
+            self.step = event.step
+        elif isinstance(event, RecordsRead):
+            self.read = event.records
+        elif isinstance(event, Submitted):
+            self.submitted += event.records
+            self.batches += event.batches
+        elif isinstance(event, BatchCreated):
+            self.created += 1
+        elif isinstance(event, BatchPolled):
+            self._polled(event)
+        elif isinstance(event, RowsMerged):
+            self.merged, self.to_merge = event.rows, event.total
+        return _sentence(event)
+
+    def _polled(self, event: BatchPolled) -> None:
+        if event.action in TERMINAL_ACTIONS:
+            self.ended[event.batch_id] = event.vectors + event.rejected + event.retry
+
+    def line(self) -> str:
+        """All of it in one line."""
+        parts = [f"{self.read:,} read", f"{self.submitted:,} submitted in {self.batches:,} batches"]
+        parts += [f"{self.created:,} batches created", f"{len(self.ended):,} ended with {self.answered:,} records"]
+        if self.to_merge:
+            parts.append(f"{self.merged:,} of {self.to_merge:,} merged")
+        return ", ".join(parts) + (f" ({self.step})" if self.step else "")
+
+
+def _sentence(event: RunEvent) -> str:
+    if isinstance(event, ItemFailed):
+        return f"{event.step}: item {event.index} failed and will be tried again: {event.error}"
+    if isinstance(event, CreateRefused):
+        return f"batch {event.batch_id}: refused for now ({event.reason}); it will be tried again"
+    if isinstance(event, AmbiguousCreate):
+        fate = "counts as lost and its records go again" if event.lost else "may exist; searching for it"
+        return f"batch {event.batch_id}: its create had no answer, {fate}"
+    if isinstance(event, Published):
+        return f"published {event.version} with {event.count:,} records"
+    return ""
+
+
+@contextmanager
+def reporting(*, quiet: bool, monotonic_s: Callable[[], float]) -> Iterator[OnEvent]:
+    """Yield the callback for `on_event`; it may be called from several threads."""
+    if quiet:
+        yield ignore
+    elif sys.stderr.isatty():
+        with _bars() as on_event:
+            yield on_event
+    else:
+        yield _lines(monotonic_s)
+
+
+def _lines(monotonic_s: Callable[[], float]) -> OnEvent:
+    tally, lock = Tally(), threading.Lock()
+    last_s = monotonic_s()
+
+    def on_event(event: RunEvent) -> None:
+        nonlocal last_s
+        with lock:
+            sentence = tally.add(event)
+            if sentence:
+                click.echo(printable(sentence), err=True)
+            if monotonic_s() - last_s >= HEARTBEAT_S:
+                last_s = monotonic_s()
+                click.echo(printable(tally.line()), err=True)
+
+    return on_event
+
+
+@contextmanager
+def _bars() -> Iterator[OnEvent]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    display = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
+    tally, lock = Tally(), threading.Lock()
+    update = _updater(display, tally)
+
+    def on_event(event: RunEvent) -> None:
+        with lock:
+            sentence = tally.add(event)
+            if sentence and not isinstance(event, Published):
+                display.console.print(Text(printable(sentence)))
+            update()
+
+    with display:
+        yield on_event
+
+
+def _updater(display: Progress, tally: Tally) -> Callable[[], None]:
+    read = display.add_task("read", total=None)
+    embedded = display.add_task("embedded", total=None)
+    merged = display.add_task("merged", total=None)
+
+    def update() -> None:
+        display.update(read, completed=tally.read, total=tally.read if tally.submitted else None)
+        display.update(embedded, completed=tally.answered, total=max(tally.submitted, tally.answered) or None)
+        display.update(merged, completed=tally.merged, total=tally.to_merge or None)
+
+    return update

@@ -1,0 +1,321 @@
+"""Records from files and standard input: JSON lines, or one text a line. Streamed, so memory stays flat.
+
+Every refusal is one `InvalidInput` that names `file:line` and the fix. Nothing here knows what becomes of a record.
+
+JSON lines hold `id`, `text` and optionally `metadata`; other fields are ignored. A whole number as `id` is taken as its
+digits. Of plain text, each non-empty line is a record without its surrounding white space, and its id is a hash of that
+text: so changing one line embeds one line, moving lines embeds none, and a line that stands twice is one record.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import hashlib
+import io
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, Final, Literal, get_args
+
+import msgspec
+
+from embedpipe.errors import InvalidInput
+from embedpipe.limits import LINE_BYTES_MAX
+from embedpipe.model import MetadataValue, Record
+
+__all__ = ["STDIN", "Format", "read_records", "text_id"]
+
+Format = Literal["auto", "jsonl", "text"]
+STDIN: Final = "-"
+
+_CHUNK_BYTES: Final = 1 << 18
+_JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json"})
+_TEXT_SUFFIXES: Final = frozenset({".txt", ".text", ".md", ".rst", ".log"})
+_UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_USUAL_NAMES: Final = {
+    "id": ("_id", "key", "uuid", "name", "custom_id"),
+    "text": ("content", "body", "document", "input", "value"),
+}
+
+_Lines = Iterator[tuple[int, bytes]]
+
+
+class _Line(msgspec.Struct):
+    id: str | int
+    text: str
+    metadata: dict[str, MetadataValue] | None = None
+
+
+_decode_line: Final = msgspec.json.Decoder(_Line).decode
+_decode_any: Final = msgspec.json.Decoder().decode
+
+
+def read_records(
+    paths: Sequence[str | Path], *, format: Format = "auto", encoding: str = "utf-8", stdin: IO[bytes] | None = None
+) -> Iterator[Record]:
+    """Yield the records of `paths` in order; `"-"` is standard input. Each has its `source`, `file:line`.
+
+    Paths, `format` and `encoding` are checked at once, contents while they are read. `auto` goes by the file's suffix,
+    and for other names by its first character: `{` begins JSON lines. Raises `InvalidInput`.
+    """
+    if format not in get_args(Format):
+        raise InvalidInput(f"Format {format!r} is unknown.", hint="Use auto, jsonl or text.")
+    codec = _codec(encoding)
+    names = [str(path) for path in paths]
+    if names.count(STDIN) > 1:
+        raise InvalidInput("Standard input ('-') is named twice.", hint="It can be read once.")
+    for name in names:
+        if name != STDIN:
+            _check_path(name)
+    source = stdin or sys.stdin.buffer
+    return chain.from_iterable(_read_one(name, format, codec, source) for name in names)
+
+
+def text_id(text: str) -> str:
+    """The id of a plain text line: 32 hexadecimal digits of its BLAKE2b.
+
+    >>> text_id("hello")
+    '46fb7408d4f285228f4af516ea25851b'
+    """
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _read_one(name: str, format: Format, codec: str, stdin: IO[bytes]) -> Iterator[Record]:
+    with _opened(name, stdin) as stream:
+        shown = "<stdin>" if name == STDIN else name
+        lines = _utf8_lines(stream, shown) if codec == "utf-8" else _recoded_lines(stream, shown, codec)
+        first = next(lines, None)
+        if first is None:
+            return
+        lines = chain([first], lines)
+        kind = format if format != "auto" else _guess(name, first[1])
+        yield from _from_json(lines, shown) if kind == "jsonl" else _from_text(lines, shown)
+
+
+def _codec(encoding: str) -> str:
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that do not decode to text
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise InvalidInput(
+            f"Encoding {encoding!r} is unknown.", hint="Examples: utf-8, utf-16, latin-1, cp1252, shift_jis."
+        ) from None
+
+
+def _check_path(name: str) -> None:
+    try:
+        mode = Path(name).stat().st_mode
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"{name}: there is no such file.", hint="Check the path, or use '-' for standard input."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{name!a}: cannot be read: {error}.") from None
+    if stat.S_ISDIR(mode):
+        raise InvalidInput(f"{name}: is a directory.", hint=f"Name the files in it, such as {Path(name) / '*.jsonl'}.")
+
+
+@contextmanager
+def _opened(name: str, stdin: IO[bytes]) -> Iterator[IO[bytes]]:
+    if name == STDIN:
+        yield stdin
+        return
+    try:
+        # Unbuffered, because whole chunks are read; and one read of a pipe returns what is there.
+        file = open(name, "rb", buffering=0)  # noqa: SIM115  closed below, apart from the error of opening
+    except OSError as error:
+        raise InvalidInput(f"{name}: cannot be read: {error.strerror}.") from None
+    with file:
+        yield file
+
+
+def _guess(name: str, first: bytes) -> Format:
+    suffix = Path(name).suffix.lower()
+    if suffix in _JSON_SUFFIXES:
+        return "jsonl"
+    if suffix in _TEXT_SUFFIXES:
+        return "text"
+    return "jsonl" if first.lstrip().startswith(b"{") else "text"
+
+
+# --- lines ---------------------------------------------------------------------------------------------------------
+
+
+def _chunks(stream: IO[bytes], shown: str) -> Iterator[bytes]:
+    read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
+    while True:
+        try:
+            chunk = read(_CHUNK_BYTES)
+        except OSError as error:
+            raise InvalidInput(f"{shown}: cannot be read: {error.strerror}.") from None
+        if not chunk:
+            return
+        yield chunk
+
+
+def _utf8_lines(stream: IO[bytes], shown: str) -> _Lines:
+    """Numbered lines that are not blank, as they are in the file, without a byte order mark."""
+    return _split(_without_mark(_chunks(stream, shown), shown), shown)
+
+
+def _without_mark(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
+    start = b""
+    for chunk in chunks:
+        start += chunk
+        if len(start) >= len(codecs.BOM_UTF8):
+            break
+    if start.startswith(_UTF16_MARKS):
+        raise InvalidInput(f"{shown}: is UTF-16, not UTF-8.", hint="Read it with --encoding utf-16.")
+    return chain([start.removeprefix(codecs.BOM_UTF8)], chunks)
+
+
+def _split(chunks: Iterator[bytes], shown: str) -> _Lines:
+    number, tail = 0, b""
+    for chunk in chunks:
+        *whole, rest = chunk.split(b"\n")
+        if whole:
+            whole[0] = tail + whole[0]
+            tail = b""
+            for line in whole:
+                number += 1
+                if line and not line.isspace():
+                    yield number, line
+        tail = tail + rest if tail else rest
+        if len(tail) > LINE_BYTES_MAX:
+            raise InvalidInput(
+                f"{shown}:{number + 1}: the line is longer than {LINE_BYTES_MAX} bytes.",
+                hint="Is it one record a line? A JSON array is turned into lines by: jq -c '.[]'",
+            )
+    if tail and not tail.isspace():
+        yield number + 1, tail
+
+
+def _recoded_lines(stream: IO[bytes], shown: str, codec: str) -> _Lines:
+    """The same lines from another encoding, as UTF-8."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    return _split(_recoded(_chunks(stream, shown), decoder, shown, codec), shown)
+
+
+def _recoded(chunks: Iterator[bytes], decoder: codecs.IncrementalDecoder, shown: str, codec: str) -> Iterator[bytes]:
+    done_bytes = 0
+    for chunk in chain(chunks, [b""]):
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeError as error:
+            at = done_bytes - pending + getattr(error, "start", 0)
+            raise InvalidInput(
+                f"{shown}: byte {at + 1} is not {codec}: {getattr(error, 'reason', error)}.",
+                hint="Name the file's encoding with --encoding.",
+            ) from None
+        if text and not done_bytes:
+            text = text.removeprefix("\ufeff")
+        done_bytes += len(chunk)
+        yield text.encode(errors="surrogatepass")
+
+
+# --- records -------------------------------------------------------------------------------------------------------
+
+
+def _from_text(lines: _Lines, shown: str) -> Iterator[Record]:
+    for number, line in lines:
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise _not_utf8(error, shown, number) from None
+        if text:
+            yield Record(id=text_id(text), text=text, source=f"{shown}:{number}")
+
+
+def _from_json(lines: _Lines, shown: str) -> Iterator[Record]:
+    for number, line in lines:
+        source = f"{shown}:{number}"
+        try:
+            fields = _decode_line(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise _explained(line, shown, number) from None
+        record_id = fields.id if isinstance(fields.id, str) else str(fields.id)
+        if not record_id or not fields.text:
+            raise _explained(line, shown, number)
+        if fields.metadata:
+            yield Record(id=record_id, text=fields.text, metadata=fields.metadata, source=source)
+        else:
+            yield Record(id=record_id, text=fields.text, source=source)
+
+
+def _not_utf8(error: UnicodeDecodeError, shown: str, number: int) -> InvalidInput:
+    return InvalidInput(
+        f"{shown}:{number}: byte {error.start + 1} of the line is not UTF-8.",
+        hint="Name the file's encoding, such as --encoding latin-1.",
+    )
+
+
+def _explained(line: bytes, shown: str, number: int) -> InvalidInput:
+    """Why a line was refused. Slow and thorough: it runs once."""
+    where = f"{shown}:{number}"
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return _not_utf8(error, shown, number)
+    try:
+        value = _decode_any(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return InvalidInput(
+            f"{where}: is not JSON: {error}.", hint="Each line is one object; for plain text use --format text."
+        )
+    if isinstance(value, list):
+        return InvalidInput(f"{where}: is a JSON array.", hint="Turn it into lines: jq -c '.[]'")
+    if not isinstance(value, dict):
+        return InvalidInput(
+            f"{where}: is {_type_name(value)}, not an object.",
+            hint="Give it an 'id' and a 'text', or use --format text.",
+        )
+    return _bad_field(value, where)
+
+
+def _bad_field(value: dict[str, Any], where: str) -> InvalidInput:
+    for name in ("id", "text"):
+        if name not in value:
+            return InvalidInput(f"{where}: has no '{name}'.", hint=_rename_hint(name, value))
+        if value[name] == "":
+            return InvalidInput(f"{where}: '{name}' is empty.", hint="Fill it, or leave the record out.")
+    if not isinstance(value["id"], str | int) or isinstance(value["id"], bool):
+        return InvalidInput(f"{where}: 'id' is {_type_name(value['id'])}.", hint='Write it as a string, such as "42".')
+    if not isinstance(value["text"], str):
+        return InvalidInput(f"{where}: 'text' is {_type_name(value['text'])}, not a string.")
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict):
+        return InvalidInput(f"{where}: 'metadata' is {_type_name(metadata)}, not an object.")
+    wrong = next((name for name, item in metadata.items() if not isinstance(item, str | int | float)), "")
+    return InvalidInput(
+        f"{where}: metadata {ascii(wrong)[:60]} is {_type_name(metadata.get(wrong))}.",
+        hint="Values are strings, numbers or booleans: flatten nested ones and leave out nulls.",
+    )
+
+
+def _rename_hint(name: str, value: dict[str, Any]) -> str:
+    close = [other for other in _USUAL_NAMES[name] if other in value] or difflib.get_close_matches(name, value, 1, 0.7)
+    if close:
+        return (
+            f"Rename '{close[0]}': jq -c '.{name} = .{close[0]}'" if close[0].isidentifier() else f"Is it '{close[0]}'?"
+        )
+    found = ", ".join(ascii(key)[:40] for key in list(value)[:5])
+    return f"It has only {found}." if found else "The object is empty."
+
+
+def _type_name(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+    }
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,54 @@
+"""List, decided: which rows one execution looks at, in which order, and how the listing travels.
+
+All open batches that have been handed to the provider, oldest claim first, without a cap: nothing can starve behind others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from embedpipe.lifecycle import Status
+from embedpipe.model import BatchRow, Kind
+from embedpipe.wire import Listing, Manifest, ManifestBatch, PendingBatch
+
+LISTED = (Status.PENDING, Status.CREATING)
+"""CREATING rows are listed too: only so can a lost create end."""
+
+
+def pending(rows: Iterable[BatchRow], kind: Kind) -> tuple[BatchRow, ...]:
+    """The rows to poll, of this collection only, each once, oldest claim first."""
+    listed = {row.batch_id: row for row in rows if row.status in LISTED and row.serves(kind)}
+    return tuple(sorted(listed.values(), key=lambda row: (row.claim, row.batch_id)))
+
+
+def manifest(rows: Iterable[BatchRow], kind: Kind, *, execution_id: str, created_at: str) -> Manifest:
+    """The listing as it is stored."""
+    batches = tuple(
+        ManifestBatch(index=index, batch_id=row.batch_id, openai_batch_id=row.provider_batch_id)
+        for index, row in enumerate(rows)
+    )
+    return Manifest(
+        execution_id=execution_id,
+        created_at=created_at,
+        total_batches=len(batches),
+        batch_type=kind.batch_type,
+        batches=batches,
+    )
+
+
+def listing(stored: Manifest, *, inline_max: int, key: str, bucket: str) -> Listing:
+    """The listing as the workflow state carries it: inline while it is short, else by its manifest."""
+    inline = len(stored.batches) <= inline_max
+    return Listing(
+        total_batches=len(stored.batches),
+        batch_indices=tuple(batch.index for batch in stored.batches) if inline else (),
+        pending_batches=tuple(
+            PendingBatch(batch_id=batch.batch_id, openai_batch_id=batch.openai_batch_id) for batch in stored.batches
+        )
+        if inline
+        else None,
+        use_s3=not inline,
+        manifest_s3_key=key,
+        manifest_s3_bucket=bucket,
+        execution_id=stored.execution_id,
+    )

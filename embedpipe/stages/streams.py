@@ -1,0 +1,123 @@
+"""Joining sorted streams of Arrow batches in bounded memory: the one primitive of submit, chunk, merge and mark.
+
+A stream is an iterator of record batches whose `id` column ascends by UTF-8 bytes, over the whole stream. `windows` cuts
+several streams at the same ids, so that whatever concerns one id stands in one window. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from embedpipe.errors import CorruptData, missing_extra
+
+try:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+except ImportError as error:
+    raise missing_extra("vectors", error.name or "pyarrow") from None
+
+Stream = Iterable[pa.RecordBatch]
+
+
+class _Head:
+    """The unread front of one stream: a batch and a position in it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._more = iter(stream)
+        self._parts: list[pa.RecordBatch] = []
+        self.last: str | None = None
+        self.done = False
+        self.read()
+
+    def read(self) -> None:
+        """Take in one more non-empty batch, if there is one."""
+        for batch in self._more:
+            if batch.num_rows:
+                ids = batch.column("id")
+                if self.last is not None and ids[0].as_py() < self.last:
+                    raise CorruptData(f"A sorted stream goes back at id {ascii(ids[0].as_py())[:80]}.")
+                self._parts.append(batch)
+                self.last = ids[len(ids) - 1].as_py()
+                return
+        self.done = True
+
+    def take(self, horizon: str | None) -> list[pa.RecordBatch]:
+        """Remove and return the rows with an id below `horizon`; all rows where it is None."""
+        if horizon is None:
+            taken, self._parts = self._parts, []
+            return taken
+        taken = []
+        while self._parts:
+            batch = self._parts[0]
+            end = _count_below(batch.column("id"), horizon)
+            if end:
+                taken.append(batch.slice(0, end))
+            if end < batch.num_rows:
+                self._parts[0] = batch.slice(end)
+                break
+            self._parts.pop(0)
+        return taken
+
+
+def _count_below(ids: pa.Array, horizon: str) -> int:
+    low, high = 0, len(ids)
+    if ids[high - 1].as_py() < horizon:
+        return high
+    while low < high:
+        middle = (low + high) // 2
+        if ids[middle].as_py() < horizon:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def windows(streams: Sequence[Stream]) -> Iterator[list[list[pa.RecordBatch]]]:
+    """Cut all streams at common ids: each window holds, for each stream, its rows of one range of ids.
+
+    Every row comes once, ranges ascend, and equal ids (in one stream or several) are never parted. A window is about as
+    long as one batch of each stream, more only where one id fills it.
+
+    >>> batch = lambda *ids: pa.record_batch({"id": list(ids)})
+    >>> [[sum(b.num_rows for b in part) for part in w] for w in windows([[batch("a", "c")], [batch("b"), batch("d")]])]
+    [[1, 0], [0, 1], [1, 0], [0, 1]]
+    """
+    heads = [_Head(stream) for stream in streams]
+    while True:
+        waiting = [head for head in heads if not head.done]
+        # Ids below the smallest last id are complete everywhere; the id itself may go on in that stream's next batch.
+        horizon = min((head.last for head in waiting if head.last is not None), default=None)
+        parts = [head.take(horizon) for head in heads]
+        if any(parts):
+            yield parts
+        if horizon is None:
+            return
+        for head in waiting:
+            if head.last == horizon:
+                head.read()
+
+
+def table(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """The batches as one table, empty where there are none."""
+    return pa.Table.from_batches(batches, schema=schema)
+
+
+def greatest_claims(rows: pa.Table) -> pa.Table:
+    """Rows sorted by id, for each id only the one of the greatest claim (the first of equal ones)."""
+    if rows.num_rows <= 1:
+        return rows
+    order = pc.sort_indices(rows, sort_keys=[("id", "ascending"), ("seq", "descending"), ("attempt", "descending")])
+    rows = rows.take(order)
+    ids = rows.column("id").combine_chunks()
+    same = np.asarray(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
+    if not same.any():
+        return rows
+    keep = np.concatenate(([True], ~same))
+    return rows.filter(pa.array(keep))
+
+
+def merged(streams: Sequence[Stream], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """One sorted stream of several, each id once, under its greatest claim."""
+    for parts in windows(streams):
+        yield from greatest_claims(table([batch for part in parts for batch in part], schema)).to_batches()

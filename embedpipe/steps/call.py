@@ -1,0 +1,110 @@
+"""Steps by name, JSON object in and out: what the local runner and every handler call. No decision is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from embedpipe.errors import CorruptData
+from embedpipe.steps.context import Context
+
+
+def _text(event: Mapping[str, Any], name: str) -> str:
+    value = event.get(name)
+    if not isinstance(value, str) or not value:
+        raise CorruptData(
+            f"The step's input has no '{name}'.", hint="Check that every path of the workflow carries it.", field=name
+        )
+    return value
+
+
+def _number(event: Mapping[str, Any], name: str) -> int:
+    value = event.get(name)
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise CorruptData(f"The step's input '{name}' is {type(value).__name__}, not a whole number.", field=name)
+    return value
+
+
+def _results(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    bucket = event.get("poll_results_s3_bucket")
+    if bucket is not None and bucket != ctx.objects.bucket:
+        raise CorruptData(f"poll_results_s3_bucket is {ascii(bucket)[:80]}; this pipeline's is '{ctx.objects.bucket}'.")
+    return {"poll_results_s3_key": _text(event, "poll_results_s3_key"), "poll_results_s3_bucket": bucket}
+
+
+def _create_pending(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.create import finish
+
+    done = finish(ctx, execution_id=_text(event, "execution_id"))
+    return {
+        "created": done.created,
+        "waiting": done.waiting,
+        "ambiguous": done.ambiguous,
+        "refusals": list(done.refusals[:3]),
+    }
+
+
+def _list_pending(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.list_pending import list_pending
+
+    return list_pending(ctx, execution_id=_text(event, "execution_id")).to_dict()
+
+
+def _poll(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.poll import poll
+
+    return poll(ctx, batch_id=_text(event, "batch_id"), execution_id=_text(event, "execution_id")).to_dict()
+
+
+def _normalize(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.normalize import normalize
+
+    # `batch_id` is the execution's id here: the seed's name for it.
+    given = event.get("poll_results")
+    if given is not None and not isinstance(given, list):
+        raise CorruptData(f"poll_results is {type(given).__name__}, not an array.")
+    return normalize(ctx, execution_id=_text(event, "batch_id"), poll_results=given).to_dict()
+
+
+def _split(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.chunk import split
+
+    return split(ctx, execution_id=_text(event, "execution_id"), **_results(ctx, event)).to_dict()
+
+
+def _process_chunk(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.chunk import process
+
+    return process(ctx, execution_id=_text(event, "execution_id"), index=_number(event, "index")).to_dict()
+
+
+def _final_merge(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.merge import final_merge
+
+    return final_merge(
+        ctx,
+        execution_id=_text(event, "execution_id"),
+        next_chunk=_number(event, "next_chunk"),
+        **_results(ctx, event),
+    ).to_dict()
+
+
+def _mark_complete(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.steps.mark_complete import mark_complete
+
+    return mark_complete(ctx, execution_id=_text(event, "execution_id"), **_results(ctx, event)).to_dict()
+
+
+CALLS: Final[Mapping[str, Callable[[Context, Mapping[str, Any]], dict[str, Any]]]] = {
+    "create_pending": _create_pending,
+    "list_pending": _list_pending,
+    "poll": _poll,
+    "normalize": _normalize,
+    "split": _split,
+    "process_chunk": _process_chunk,
+    "final_merge": _final_merge,
+    "mark_complete": _mark_complete,
+}
+"""Name in `flow.INGEST` -> the call."""

@@ -1,0 +1,81 @@
+"""Chunk: group the deltas of an execution, then sort and pack each group into one intermediate file."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from embedpipe.errors import CorruptData, NotFound
+from embedpipe.stages import chunk as decide
+from embedpipe.steps.context import Context, download_checked, read_delta
+from embedpipe.wire import Chunk, Chunked, Damaged, DeltaRef, Packed, Result, dump_many
+
+
+def split(
+    ctx: Context, *, execution_id: str, poll_results_s3_key: str, poll_results_s3_bucket: str | None = None
+) -> Chunked:
+    """Group the deltas of `poll_results.json` and store the groups."""
+    results = Result.load_many(ctx.objects.get(poll_results_s3_key).data, poll_results_s3_key)
+    planned = decide.chunks(
+        decide.deltas(results), execution_id=execution_id, chunk_rows=ctx.policy.chunk_rows
+    )
+    key = ctx.layout.chunks_key(execution_id)
+    ctx.objects.put(key, dump_many(planned))
+    return decide.chunked(
+        planned,
+        execution_id=execution_id,
+        inline_max=ctx.policy.inline_batches_max,
+        key=key,
+        bucket=ctx.objects.bucket,
+        results=(poll_results_s3_key, poll_results_s3_bucket or ctx.objects.bucket),
+    )
+
+
+def read_chunks(ctx: Context, execution_id: str) -> tuple[Chunk, ...]:
+    """The groups of an execution."""
+    key = ctx.layout.chunks_key(execution_id)
+    return Chunk.load_many(ctx.objects.get(key).data, key)
+
+
+def process(ctx: Context, *, execution_id: str, index: int) -> Packed:
+    """Sort and pack one group: each id once, under its greatest claim. A damaged delta is left out and named."""
+    from embedpipe.stages.streams import merged
+    from embedpipe.vectors import write_arrow
+
+    chunk = read_chunks(ctx, execution_id)[index]
+    damaged: list[Damaged] = []
+    with ctx.scratch() as folder, ExitStack() as stack:
+        opened = [file for ref in chunk.deltas if (file := open_delta(ctx, ref, folder, stack, damaged))]
+        if not opened:
+            return _packed(ctx, chunk, None, 0, damaged)
+        schema = opened[0].schema
+        streams = [file.batches() for file in opened if file.schema.equals(schema)]
+        path = folder / "packed.arrow"
+        rows = write_arrow(path, schema, merged(streams, schema))
+        key = ctx.layout.intermediate_key(execution_id, chunk.chunk_id)
+        ctx.objects.upload(key, path)
+    return _packed(ctx, chunk, key, rows, damaged)
+
+
+def _packed(ctx: Context, chunk: Chunk, key: str | None, rows: int, damaged: list[Damaged]) -> Packed:
+    return Packed(
+        index=chunk.index,
+        chunk_id=chunk.chunk_id,
+        intermediate_s3_key=key,
+        intermediate_s3_bucket=ctx.objects.bucket,
+        rows=rows,
+        damaged=tuple(damaged),
+    )
+
+
+def open_delta(ctx: Context, ref: DeltaRef, folder: Path, stack: ExitStack, damaged: list[Damaged]):  # type: ignore[no-untyped-def]
+    """The vectors of one delta, its hash checked; None, and an entry in `damaged`, where it can't be used."""
+    from embedpipe.vectors import open_arrow, vectors_schema
+
+    try:
+        delta = read_delta(ctx, ref.delta_key, ref.delta_sha256)
+        path = download_checked(ctx, ref.delta_key, delta, ctx.layout.vectors_file, folder)
+        return stack.enter_context(open_arrow(path, vectors_schema(delta.dimensions)))
+    except (CorruptData, NotFound) as error:
+        damaged.append(Damaged(batch_id=ref.batch_id, delta_key=ref.delta_key, reason=error.message))
+        return None

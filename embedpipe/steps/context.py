@@ -1,0 +1,183 @@
+"""What every step is given, and the few reads that several steps share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+
+from embedpipe import events
+from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
+from embedpipe.layout import SEED, Layout
+from embedpipe.limits import Limits, Policy
+from embedpipe.model import BatchRow, EmbeddingModel, Kind
+from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, VectorStore
+from embedpipe.wire import Delta, Envelope, Head, Latest, Result, Root, Snapshot, format_time
+
+E = TypeVar("E", bound=Envelope)
+
+
+def _nothing() -> None:
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """The ports and settings of one pipeline. Alive; handed to each step."""
+
+    kind: Kind
+    model: EmbeddingModel
+    objects: BlobStore
+    table: BatchTable
+    provider: BatchProvider
+    vectors: VectorStore
+    clock: Clock
+    layout: Layout = SEED
+    limits: Limits = attrs.field(factory=Limits)
+    policy: Policy = attrs.field(factory=Policy)
+    on_event: events.OnEvent = events.ignore
+    checkpoint: Callable[[], None] = _nothing
+    """Called at safe boundaries; raises where the run is to stop there."""
+    scratch_dir: Path | None = None
+    """Where temporary files go; None is the system's place."""
+
+    def now_text(self) -> str:
+        """The time as it is written."""
+        return format_time(self.clock.now())
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for temporary files, removed at the end."""
+        with tempfile.TemporaryDirectory(prefix="embedpipe-", dir=self.scratch_dir) as folder:
+            yield Path(folder)
+
+
+def read(ctx: Context, kind: type[E], key: str) -> tuple[E, str] | None:
+    """The envelope at `key` and its etag; None where nothing is."""
+    try:
+        blob = ctx.objects.get(key)
+    except NotFound:
+        return None
+    return kind.load(blob.data, key), blob.etag
+
+
+def root_id(ctx: Context) -> str:
+    """The identity of this root; made by whoever comes first."""
+    key = ctx.layout.root_key()
+    found = read(ctx, Root, key)
+    if found is None:
+        fresh = Root(root_id=ctx.clock.new_id(), created_at=ctx.now_text())
+        try:
+            ctx.objects.put(key, fresh.dump(), if_none_match=True)
+        except PreconditionFailed:
+            pass  # another was first: its id counts
+        found = read(ctx, Root, key)
+    if found is None:
+        raise NotFound(f"{key} was written and can't be read.", hint="Check the object store.", key=key)
+    return found[0].root_id
+
+
+def read_head(ctx: Context) -> tuple[Head | None, str | None]:
+    """The ledger and its etag."""
+    found = read(ctx, Head, ctx.layout.head_key(ctx.kind.database, ctx.kind.collection))
+    return found if found else (None, None)
+
+
+@attrs.frozen(kw_only=True)
+class Base:
+    """The published version that a merge starts from."""
+
+    latest: Latest | None = None
+    etag: str | None = None
+    snapshot: Snapshot | None = None
+
+    @property
+    def version(self) -> str | None:
+        """Its name."""
+        return self.latest.version if self.latest else None
+
+
+def read_base(ctx: Context) -> Base:
+    """The pointer and the snapshot it names. `CorruptData` where the two disagree."""
+    found = read(ctx, Latest, ctx.layout.latest_key(ctx.kind.database))
+    if found is None:
+        return Base()
+    latest, etag = found
+    key = ctx.layout.snapshot_prefix(ctx.kind.database, latest.version) + ctx.layout.snapshot_file
+    stored = read(ctx, Snapshot, key)
+    if stored is None or stored[0].version != latest.version:
+        raise CorruptData(f"The pointer names version {latest.version}, and {key} is not it.", key=key)
+    snapshot = stored[0]
+    if snapshot.collection != ctx.kind.collection:
+        raise CorruptData(
+            f"Database '{ctx.kind.database}' holds collection '{snapshot.collection}', not '{ctx.kind.collection}'.",
+            hint="One database holds one collection: use another database.",
+        )
+    return Base(latest=latest, etag=etag, snapshot=snapshot)
+
+
+def download_catalog(ctx: Context, base: Base, folder: Path) -> Path | None:
+    """The catalog of a version as a local file, its hash checked; None where there is no version."""
+    from embedpipe.vectors import sha256_file
+
+    if base.snapshot is None:
+        return None
+    key = ctx.layout.snapshot_prefix(ctx.kind.database, base.snapshot.version) + ctx.layout.catalog_file
+    path = folder / f"catalog-{base.snapshot.version}.arrow"
+    if not path.exists():
+        ctx.objects.download(key, path)
+        if sha256_file(path) != base.snapshot.catalog_sha256:
+            path.unlink()
+            raise CorruptData(f"{key} fails its hash.", hint="Restore it from a backup or roll back.", key=key)
+    return path
+
+
+def rows_and_retries(ctx: Context, batch_ids: Sequence[str]) -> dict[str, BatchRow]:
+    """The rows of these batches and, transitively, of their retries, where they exist."""
+    found: dict[str, BatchRow] = {}
+    wanted = list(batch_ids)
+    while wanted:
+        rows = ctx.table.get_many(wanted)
+        found.update(rows)
+        wanted = [name for row in rows.values() for name in row.retry_batch_ids if name not in found]
+    return found
+
+
+def read_result(ctx: Context, batch_id: str) -> tuple[Result, str] | None:
+    """The register of a batch and its etag."""
+    key = ctx.layout.result_key(batch_id)
+    found = read(ctx, Result, key)
+    if found and found[0].batch_id != batch_id:
+        raise CorruptData(f"{key} holds batch_id {ascii(found[0].batch_id)[:80]}.", key=key, batch_id=batch_id)
+    return found
+
+
+def read_delta(ctx: Context, delta_key: str, delta_sha256: str | None) -> Delta:
+    """`delta.json`, checked against the hash that the register pins."""
+    import hashlib
+
+    key = delta_key + ctx.layout.delta_file
+    data = ctx.objects.get(key).data
+    if delta_sha256 is not None and hashlib.sha256(data).hexdigest() != delta_sha256:
+        raise CorruptData(f"{key} fails its hash.", key=key)
+    return Delta.load(data, key)
+
+
+def download_checked(ctx: Context, delta_key: str, delta: Delta, name: str, folder: Path) -> Path:
+    """One file of a delta as a local file, its hash checked."""
+    from embedpipe.vectors import sha256_file
+
+    entry = next((file for file in delta.files if file.name == name), None)
+    if entry is None:
+        raise CorruptData(f"{delta_key} does not name its {name}.", key=delta_key)
+    path = folder / f"{delta.delta_id}-{name}"
+    if not path.exists():
+        ctx.objects.download(delta_key + name, path)
+        if sha256_file(path) != entry.sha256:
+            path.unlink()
+            raise CorruptData(f"{delta_key}{name} fails its hash.", key=delta_key + name)
+    return path

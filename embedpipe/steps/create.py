@@ -1,0 +1,175 @@
+"""Finish what is begun: rows for the ledger's entries, and one provider batch for each row that has none.
+
+Only the invocation that wins INTENT to CREATING calls create, once; the win lives in this call's memory. Everyone else, and
+the winner after a lost answer, only searches the provider's list. Run by every submit and as step 0 of every ingest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+import attrs
+
+from embedpipe import events
+from embedpipe.errors import CorruptData, NotFound, PreconditionFailed, RefusedRequest, Throttled, Transient, Unauthorized
+from embedpipe.lifecycle import CAPACITY_REASONS, TERMINAL_ACTIONS, Status
+from embedpipe.model import BatchRow, ProviderBatch
+from embedpipe.stages.creation import (
+    claim_changes,
+    created_changes,
+    refused_changes,
+    row_of,
+)
+from embedpipe.steps.context import Context, read_head, read_result, root_id
+
+METADATA_BATCH_ID = "batch_id"
+METADATA_ROOT_ID = "root_id"
+
+
+@attrs.frozen(kw_only=True)
+class Finished:
+    """What `finish` did."""
+
+    created: int = 0
+    waiting: int = 0
+    """Rows that are still INTENT: refused, or held back for capacity."""
+    ambiguous: int = 0
+    refusals: tuple[str, ...] = ()
+    """Reasons of the provider's refusals that waiting does not help."""
+
+
+def finish(ctx: Context, *, execution_id: str) -> Finished:
+    """Put the rows that ledger entries lack, search the provider for CREATING rows, create what is INTENT."""
+    _put_rows(ctx)
+    found = _search(ctx, _listed(ctx, Status.CREATING), execution_id)
+    created = found
+    waiting = ambiguous = 0
+    refusals: list[str] = []
+    for row in _listed(ctx, Status.INTENT):
+        ctx.checkpoint()
+        outcome = _create(ctx, row, execution_id)
+        created += outcome == "created"
+        ambiguous += outcome == "ambiguous"
+        waiting += outcome not in ("created", "ambiguous", "lost_race")
+        if outcome.startswith("refused:"):
+            refusals.append(outcome.removeprefix("refused:"))
+    return Finished(created=created, waiting=waiting, ambiguous=ambiguous, refusals=tuple(refusals))
+
+
+def _put_rows(ctx: Context) -> None:
+    head, _ = read_head(ctx)
+    if head is None:
+        return
+    rows = ctx.table.get_many([root.batch_id for root in head.open])
+    for root in head.open:
+        if root.batch_id not in rows:
+            ctx.table.put_new(row_of(root, ctx.kind))
+
+
+def _listed(ctx: Context, status: Status) -> list[BatchRow]:
+    """Rows in `status`, as the table itself says, oldest claim first. The ledger's own are found without the index."""
+    names = list(ctx.table.by_status(ctx.kind.batch_type, status))
+    if status is Status.INTENT:
+        head, _ = read_head(ctx)
+        names += [root.batch_id for root in head.open] if head else []
+    rows = ctx.table.get_many(list(dict.fromkeys(names)))
+    mine = [row for row in rows.values() if row.status is status and row.serves(ctx.kind)]
+    return sorted(mine, key=lambda row: (row.claim, row.batch_id))
+
+
+def _create(ctx: Context, row: BatchRow, execution_id: str) -> str:
+    now = ctx.clock.now()
+    if row.not_before is not None and row.not_before > now:
+        return "held_back"
+    register = read_result(ctx, row.batch_id)
+    given_up = register is not None and register[0].action in TERMINAL_ACTIONS
+    try:
+        if row.input_file_id is None and not given_up:
+            row = _update(ctx, row, {"input_file_id": _upload(ctx, row)})
+        row = _update(ctx, row, claim_changes(now))
+    except PreconditionFailed:
+        return "lost_race"
+    if given_up:
+        return "lost_race"  # its create was given up as lost: it is listed as CREATING, and mark ends it
+    return _call_create(ctx, row, execution_id)
+
+
+def _call_create(ctx: Context, row: BatchRow, execution_id: str) -> str:
+    metadata = {METADATA_BATCH_ID: row.batch_id, METADATA_ROOT_ID: root_id(ctx)}
+    assert row.input_file_id is not None
+    try:
+        batch = ctx.provider.create(row.input_file_id, metadata)
+    except (RefusedRequest, Throttled, Unauthorized, NotFound) as error:
+        return _refused(ctx, row, error, execution_id)
+    except Transient:
+        ctx.on_event(events.AmbiguousCreate(execution_id=execution_id, batch_id=row.batch_id))
+        return "created" if _search(ctx, [row], execution_id) else "ambiguous"
+    return "created" if _created(ctx, row, batch, execution_id, found=False) else "lost_race"
+
+
+def _refused(ctx: Context, row: BatchRow, error: Exception, execution_id: str) -> str:
+    reason = _refusal(error)
+    capacity = reason in CAPACITY_REASONS
+    wait_s = (isinstance(error, Throttled) and error.retry_after_s) or ctx.policy.capacity_wait_s
+    not_before: datetime | None = ctx.clock.now() + timedelta(seconds=wait_s) if capacity else None
+    # An input file that the provider does not know is uploaded again.
+    changes = refused_changes(reason, not_before, forget_input=isinstance(error, NotFound))
+    try:
+        _update(ctx, row, changes)
+    except PreconditionFailed:
+        return "lost_race"
+    ctx.on_event(events.CreateRefused(execution_id=execution_id, batch_id=row.batch_id, reason=reason))
+    if isinstance(error, Unauthorized):
+        raise error
+    return "held_back" if capacity else f"refused:{reason}: {error}"
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, RefusedRequest):
+        return error.reason
+    return {Throttled: "throttled", NotFound: "input_file_not_found"}.get(type(error), "unauthorized")
+
+
+def _upload(ctx: Context, row: BatchRow) -> str:
+    with ctx.scratch() as folder:
+        path = folder / f"{row.batch_id}.jsonl"
+        key = ctx.layout.requests_key(row.batch_id)
+        ctx.objects.download(key, path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if row.request_sha256 is not None and digest != row.request_sha256:
+            raise CorruptData(f"{key} fails its hash; it is not sent.", key=key, batch_id=row.batch_id)
+        return ctx.provider.upload(path)
+
+
+def _update(ctx: Context, row: BatchRow, changes: dict[str, object]) -> BatchRow:
+    return ctx.table.update(row.batch_id, changes, status=row.status, revision=row.revision)
+
+
+def _search(ctx: Context, rows: list[BatchRow], execution_id: str) -> int:
+    """Look for rows in the provider's list: how many are found there."""
+    if not rows:
+        return 0
+    wanted = {row.batch_id: row for row in rows}
+    found = 0
+    for batch in ctx.provider.list():
+        row = wanted.pop(batch.metadata.get(METADATA_BATCH_ID, ""), None)
+        if row is not None and _created(ctx, row, batch, execution_id, found=True):
+            found += 1
+        if not wanted:
+            break
+    return found
+
+
+def _created(ctx: Context, row: BatchRow, batch: ProviderBatch, execution_id: str, *, found: bool) -> bool:
+    try:
+        _update(ctx, row, created_changes(batch.id, batch.status))
+    except PreconditionFailed:
+        return False  # another invocation found it first
+    ctx.on_event(
+        events.BatchCreated(
+            execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found
+        )
+    )
+    return True

@@ -1,0 +1,30 @@
+"""List: find the open rows through the index, confirm each by a consistent read, store the manifest once."""
+
+from __future__ import annotations
+
+from embedpipe.errors import NotFound, PreconditionFailed
+from embedpipe.stages import list_pending as decide
+from embedpipe.steps.context import Context, read
+from embedpipe.wire import Listing, Manifest, dump_many
+
+
+def list_pending(ctx: Context, *, execution_id: str) -> Listing:
+    """The batches that this execution looks at. The first manifest stored for an execution is its listing for good."""
+    key = ctx.layout.manifest_key(execution_id)
+    stored = read(ctx, Manifest, key)
+    if stored is None:
+        names = [
+            name for status in decide.LISTED for name in ctx.table.by_status(ctx.kind.batch_type, status)
+        ]
+        rows = decide.pending(ctx.table.get_many(list(dict.fromkeys(names))).values(), ctx.kind)
+        fresh = decide.manifest(rows, ctx.kind, execution_id=execution_id, created_at=ctx.now_text())
+        try:
+            ctx.objects.put(key, fresh.dump(), if_none_match=True)
+        except PreconditionFailed:
+            pass  # a delivery of the same execution was first: its manifest is the listing
+        stored = read(ctx, Manifest, key)
+    if stored is None:
+        raise NotFound(f"{key} was written and can't be read.", hint="Check the object store.", key=key)
+    manifest = stored[0]
+    ctx.objects.put(ctx.layout.items_key(execution_id), dump_many(manifest.batches))
+    return decide.listing(manifest, inline_max=ctx.policy.inline_batches_max, key=key, bucket=ctx.objects.bucket)

@@ -1,0 +1,324 @@
+"""Final merge: join the packed chunks into the collection and its catalog, and publish the version.
+
+Oldest first, within a row and a time budget, then `more`. In place, one writer holds the lock, journals what it writes, reads
+back what it wrote, and publishes the catalog as its receipt. Otherwise the pointer's compare-and-swap decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from embedpipe import events
+from embedpipe.errors import CorruptData, NotFound, PreconditionFailed, WriteConflict
+from embedpipe.model import metadata_from_json
+from embedpipe.ports import Collection, Edition, VectorRows
+from embedpipe.stages.merge import Counts, ancestors_of, join, version_name, won
+from embedpipe.stages.submit import check_collection
+from embedpipe.steps.chunk import open_delta, read_chunks
+from embedpipe.steps.context import Base, Context, download_catalog, read, read_base
+from embedpipe.wire import Chunk, Damaged, DeltaRef, Journal, Latest, Merged, Snapshot
+
+UPSERT_ROWS = 5_461
+"""[chroma] Rows handed to the collection at once; its own maximum, so that nothing is split twice."""
+
+
+@attrs.frozen(kw_only=True)
+class _Group:
+    """Neighbouring chunks that one version takes in."""
+
+    chunks: tuple[Chunk, ...]
+    paths: tuple[Path, ...]
+    next_chunk: int
+
+    @property
+    def delta_keys(self) -> tuple[str, ...]:
+        return tuple(ref.delta_key for chunk in self.chunks for ref in chunk.deltas)
+
+
+def final_merge(
+    ctx: Context,
+    *,
+    execution_id: str,
+    poll_results_s3_key: str,
+    poll_results_s3_bucket: str | None = None,
+    next_chunk: int = 0,
+) -> Merged:
+    """Merge chunks from `next_chunk` on, until none is left or the time budget is used up."""
+    chunks = read_chunks(ctx, execution_id)
+    began = ctx.clock.monotonic_s()
+    total, version = Counts(), None
+    # Without chunks there may still be a dead writer's journal to finish.
+    while True:
+        ctx.checkpoint()
+        with ctx.scratch() as folder:
+            group = _gather(ctx, chunks, next_chunk, execution_id, folder)
+            counts, version = _merge(ctx, group, execution_id, folder)
+        total += counts
+        next_chunk = group.next_chunk
+        if next_chunk >= len(chunks) or ctx.clock.monotonic_s() - began >= ctx.policy.merge_budget_s:
+            break
+    return Merged(
+        more=next_chunk < len(chunks),
+        next_chunk=next_chunk,
+        version=version,
+        inserted=total.inserted,
+        replaced=total.replaced,
+        equal=total.equal,
+        superseded=total.superseded,
+        poll_results_s3_key=poll_results_s3_key,
+        poll_results_s3_bucket=poll_results_s3_bucket or ctx.objects.bucket,
+    )
+
+
+def _gather(ctx: Context, chunks: Sequence[Chunk], start: int, execution_id: str, folder: Path) -> _Group:
+    """Download neighbouring intermediates up to the row budget. A chunk that failed has none and is passed over."""
+    taken: list[Chunk] = []
+    paths: list[Path] = []
+    rows = 0
+    at = start
+    while at < len(chunks):
+        size = sum(ref.embedding_count for ref in chunks[at].deltas)
+        if taken and rows + size > ctx.policy.merge_rows:
+            break
+        path = folder / f"{chunks[at].chunk_id}.arrow"
+        try:
+            ctx.objects.download(ctx.layout.intermediate_key(execution_id, chunks[at].chunk_id), path)
+            taken.append(chunks[at])
+            paths.append(path)
+            rows += size
+        except NotFound:
+            pass
+        at += 1
+    return _Group(chunks=tuple(taken), paths=tuple(paths), next_chunk=at)
+
+
+def _merge(ctx: Context, group: _Group, execution_id: str, folder: Path) -> tuple[Counts, str | None]:
+    for _ in range(ctx.policy.merge_conflicts_max):
+        base = read_base(ctx)
+        journal = read(ctx, Journal, ctx.layout.journal_key(ctx.kind.database))
+        if not group.paths and journal is None:
+            return Counts(), base.version
+        done = _merge_once(ctx, base, group, execution_id, folder)
+        if done is not None:
+            return done
+    raise WriteConflict(
+        f"Publishing a version of '{ctx.kind.database}' lost {ctx.policy.merge_conflicts_max} races.",
+        hint="Run again when fewer executions merge at once.",
+    )
+
+
+def _merge_once(
+    ctx: Context, base: Base, group: _Group, execution_id: str, folder: Path
+) -> tuple[Counts, str | None] | None:
+    """One attempt; None where another version was published meanwhile."""
+    with ctx.vectors.editing(
+        ctx.kind.database, ctx.kind.collection, version=base.version, dimensions=ctx.model.dimensions
+    ) as edition:
+        if edition.in_place:
+            base = read_base(ctx)  # the lock is ours: until we publish, nobody else does
+        if base.snapshot is not None:
+            check_collection(ctx.kind, ctx.model, (base.snapshot.model, base.snapshot.dimensions))
+        with ExitStack() as stack:
+            return _edit(ctx, edition, base, group, execution_id, folder, stack)
+
+
+def _edit(
+    ctx: Context, edition: Edition, base: Base, group: _Group, execution_id: str, folder: Path, stack: ExitStack
+) -> tuple[Counts, str | None] | None:
+    from embedpipe.vectors import open_arrow, vectors_schema
+
+    schema = vectors_schema(ctx.model.dimensions)
+    streams = [stack.enter_context(open_arrow(path, schema)).batches() for path in group.paths]
+    dead = _dead_writer(ctx, folder, stack) if edition.in_place else ()
+    if edition.in_place:
+        _write_journal(ctx, group, dead, execution_id)
+    attempt = _Attempt(
+        ctx=ctx,
+        base=base,
+        version=version_name(base.latest.n + 1 if base.latest else 1, ctx.clock.new_id()),
+        execution_id=execution_id,
+        folder=folder,
+    )
+    rows = [*streams, *(file.batches() for file in dead)]
+    counts = attempt.write(edition.collection, rows, schema, _ids(dead))
+    version = base.version
+    if counts.changed:
+        if not attempt.publish(edition):
+            return None
+        version = attempt.version
+    if edition.in_place:
+        ctx.objects.delete(ctx.layout.journal_key(ctx.kind.database))
+    return counts, version
+
+
+# --- the journal of a merge in place -------------------------------------------------------------------------------
+
+
+def _dead_writer(ctx: Context, folder: Path, stack: ExitStack) -> tuple[Any, ...]:
+    """The deltas of a journal that somebody left behind, opened. We hold the lock, so its writer is dead."""
+    found = read(ctx, Journal, ctx.layout.journal_key(ctx.kind.database))
+    damaged: list[Damaged] = []
+    refs = [DeltaRef(batch_id="", delta_key=key) for key in found[0].delta_keys] if found else []
+    return tuple(file for ref in refs if (file := open_delta(ctx, ref, folder, stack, damaged)))
+
+
+def _ids(files: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    if not files:
+        return None
+    return pa.concat_arrays([batch.column("id") for file in files for batch in file.batches()])
+
+
+def _write_journal(ctx: Context, group: _Group, dead: Sequence[Any], execution_id: str) -> None:
+    key = ctx.layout.journal_key(ctx.kind.database)
+    before = read(ctx, Journal, key)
+    keys = (*(before[0].delta_keys if before else ()), *group.delta_keys)
+    journal = Journal(
+        execution_id=execution_id,
+        intermediates=tuple(chunk.chunk_id for chunk in group.chunks),
+        delta_keys=tuple(dict.fromkeys(keys)),
+        started_at=ctx.now_text(),
+    )
+    ctx.objects.put(key, journal.dump())
+
+
+# --- one attempt at a version --------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Attempt:
+    """The version that this call tries to publish."""
+
+    ctx: Context
+    base: Base
+    version: str
+    execution_id: str
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"catalog-new-{self.version}.arrow"
+
+    def write(self, collection: Collection, rows: Sequence[Any], schema: Any, distrusted: Any) -> Counts:
+        """Join, upsert what wins, read it back, and write the new catalog to a local file."""
+        from embedpipe.stages.streams import merged
+        from embedpipe.vectors import arrow_writer, catalog_schema, open_arrow
+
+        ctx, counts, written = self.ctx, Counts(), 0
+        pending: list[Any] = []
+        with ExitStack() as stack:
+            old_path = download_catalog(ctx, self.base, self.folder)
+            old = stack.enter_context(open_arrow(old_path, catalog_schema())).batches() if old_path else ()
+            catalog = stack.enter_context(arrow_writer(self.path, catalog_schema()))
+            joined = join(
+                old,
+                merged(rows, schema),
+                catalog_schema=catalog_schema(),
+                rows_schema=schema,
+                distrusted=distrusted,
+            )
+            for window in joined:
+                counts += window.counts
+                for batch in window.catalog.cast(catalog_schema()).to_batches():
+                    catalog.write(batch)
+                if window.upserts is not None:
+                    pending.append(window.upserts)
+                    while sum(part.num_rows for part in pending) >= UPSERT_ROWS:
+                        written += self._upsert(collection, pending, UPSERT_ROWS, written)
+            while pending:
+                written += self._upsert(collection, pending, UPSERT_ROWS, written)
+        return counts
+
+    def _upsert(self, collection: Collection, pending: list[Any], most: int, before: int) -> int:
+        """Write the first `most` of the pending rows and read them back."""
+        import pyarrow as pa
+
+        rows = pa.concat_tables(pending)
+        block = to_vector_rows(rows.slice(0, most))
+        pending[:] = [rows.slice(most)] if rows.num_rows > most else []
+        collection.upsert(block)
+        read_back(collection, block)
+        done = before + len(block.ids)
+        waiting = sum(part.num_rows for part in pending)
+        self.ctx.on_event(events.RowsMerged(execution_id=self.execution_id, rows=done, total=done + waiting))
+        return len(block.ids)
+
+    def publish(self, edition: Edition) -> bool:
+        """Store the version, then move the pointer. False where another version won."""
+        from embedpipe.vectors import open_arrow, sha256_file
+
+        ctx, base = self.ctx, self.base
+        prefix = ctx.layout.snapshot_prefix(ctx.kind.database, self.version)
+        with open_arrow(self.path) as file:
+            count = file.rows
+        snapshot = Snapshot(
+            version=self.version,
+            n=base.latest.n + 1 if base.latest else 1,
+            parent=base.version,
+            ancestors=ancestors_of(base.snapshot),
+            database=ctx.kind.database,
+            collection=ctx.kind.collection,
+            model=ctx.model.name,
+            dimensions=ctx.model.dimensions,
+            count=count,
+            catalog_sha256=sha256_file(self.path),
+            in_place=edition.in_place,
+            execution_id=self.execution_id,
+            created_at=ctx.now_text(),
+        )
+        edition.seal(prefix)
+        ctx.objects.upload(prefix + ctx.layout.catalog_file, self.path)
+        data = snapshot.dump()
+        ctx.objects.put(prefix + ctx.layout.snapshot_file, data)
+        latest = Latest(version=self.version, n=snapshot.n, sha256=hashlib.sha256(data).hexdigest())
+        if not self._move_pointer(latest):
+            return False
+        ctx.on_event(events.Published(execution_id=self.execution_id, version=self.version, count=count))
+        return True
+
+    def _move_pointer(self, latest: Latest) -> bool:
+        ctx, etag = self.ctx, self.base.etag
+        key = ctx.layout.latest_key(ctx.kind.database)
+        try:
+            ctx.objects.put(key, latest.dump(), if_none_match=etag is None, if_match=etag)
+        except (PreconditionFailed, WriteConflict):
+            now = read_base(ctx)
+            return won(latest.version, now.latest, now.snapshot)
+        return True
+
+
+def to_vector_rows(rows: Any) -> VectorRows:
+    """Arrow rows as the vector store takes them."""
+    import numpy as np
+
+    rows = rows.combine_chunks()
+    column = rows.column("vector")
+    vectors = np.concatenate([np.asarray(chunk.flatten()) for chunk in column.chunks]).reshape(rows.num_rows, -1)
+    return VectorRows(
+        ids=rows.column("id").to_pylist(),
+        vectors=vectors,
+        documents=rows.column("document").to_pylist(),
+        metadatas=[metadata_from_json(text or "") for text in rows.column("metadata").to_pylist()],
+    )
+
+
+def read_back(collection: Collection, block: VectorRows) -> None:
+    """Make sure that every row of `block` is in the collection. `CorruptData` names one that is not."""
+    found = set(_present(collection, block.ids))
+    if len(found) < len(block.ids):
+        missing = next(record_id for record_id in block.ids if record_id not in found)
+        raise CorruptData(
+            f"The vector store accepted {len(block.ids)} rows and does not hold {ascii(missing)[:80]}.",
+            hint="Run again; if it happens again, check the store's own log.",
+        )
+
+
+def _present(collection: Collection, ids: Sequence[str]) -> Iterator[str]:
+    yield from collection.get(ids).ids

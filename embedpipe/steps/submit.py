@@ -1,0 +1,232 @@
+"""Submit: claim what is new in the ledger, then finish what the ledger and the table say is begun.
+
+Order matters: files first, then the ledger, then rows, then the provider. A crash anywhere leaves work that `finish` of any
+later submit or ingest takes up. A submitter that finds its own execution in the ledger claims nothing again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedpipe import events
+from embedpipe.errors import PreconditionFailed
+from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
+from embedpipe.model import BatchRow, Record
+from embedpipe.steps.context import (
+    Base,
+    Context,
+    download_catalog,
+    download_checked,
+    read_base,
+    read_delta,
+    read_head,
+    read_result,
+    root_id,
+    rows_and_retries,
+)
+from embedpipe.steps.create import finish
+from embedpipe.wire import Head, OpenRoot, Rejected, SubmitCounts
+
+if TYPE_CHECKING:
+    from embedpipe.stages.streams import Stream
+
+
+def submit(ctx: Context, records: Iterable[Record], *, execution_id: str) -> SubmitCounts:
+    """Submit what is new of `records`. Repeating it with the same `execution_id` claims nothing twice."""
+    from embedpipe.steps.spill import sorted_drafts
+
+    with ctx.scratch() as folder, sorted_drafts(_counted(ctx, records, execution_id), ctx.model, folder) as runs:
+        while True:
+            claimed = _claim(ctx, runs, folder, execution_id)
+            if claimed is not None:
+                break
+    seq, batches, total, skipped = claimed
+    ctx.on_event(
+        events.Submitted(execution_id=execution_id, seq=seq or 0, batches=batches, records=total, skipped=skipped)
+    )
+    done = finish(ctx, execution_id=execution_id)
+    return SubmitCounts(
+        execution_id=execution_id,
+        seq=seq,
+        records=total,
+        skipped=skipped,
+        batches=batches,
+        created=done.created,
+        waiting=done.waiting,
+    )
+
+
+def _counted(ctx: Context, records: Iterable[Record], execution_id: str) -> Iterator[Record]:
+    count = 0
+    for count, record in enumerate(records, 1):
+        if count % 1_000 == 0:
+            ctx.checkpoint()
+            ctx.on_event(events.RecordsRead(execution_id=execution_id, records=count))
+        yield record
+    ctx.on_event(events.RecordsRead(execution_id=execution_id, records=count))
+
+
+def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> tuple[int | None, int, int, int] | None:
+    """One attempt to move the ledger: (seq, batches, records claimed or skipped, skipped); None where the race was lost."""
+    from embedpipe.stages import submit as decide
+
+    # This order: a batch that ends in between is then seen as open, or in the catalog, and never in neither.
+    head, etag = read_head(ctx)
+    rows = rows_and_retries(ctx, [root.batch_id for root in head.open] if head else [])
+    base = read_base(ctx)
+    if (seq := decide.seq_of(head, execution_id)) is not None:
+        return seq, 0, 0, 0
+    _check_collection(ctx, head, base)
+    with known_claims(ctx, rows, base, head, folder) as known:
+        roots, total, skipped = _write_parts(ctx, runs, known, (head.seq if head else 0) + 1, folder)
+    moved = decide.next_head(
+        head, ctx.kind, execution_id=execution_id, roots=roots, closed=decide.closed_roots(head, rows)
+    )
+    key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
+    try:
+        ctx.objects.put(key, moved.dump(), if_none_match=etag is None, if_match=etag)
+    except PreconditionFailed:
+        return None
+    return (moved.seq if roots else None), len(roots), total, skipped
+
+
+def _check_collection(ctx: Context, head: Head | None, base: Base) -> None:
+    from embedpipe.stages.submit import check_collection
+
+    if base.snapshot is not None:
+        check_collection(ctx.kind, ctx.model, (base.snapshot.model, base.snapshot.dimensions))
+    elif head is not None and head.open:
+        check_collection(ctx.kind, ctx.model, (head.open[-1].model, head.open[-1].dimensions))
+
+
+@contextmanager
+def known_claims(
+    ctx: Context, rows: Mapping[str, BatchRow], base: Base, head: Head | None, folder: Path
+) -> Iterator[list[Stream]]:
+    """All standing claims as sorted streams: the catalog's, and those of each open batch less what it rejected."""
+    from embedpipe.stages.submit import KNOWN_SCHEMA
+    from embedpipe.vectors import open_arrow
+
+    # A root whose row is not there yet is as open as one whose row is.
+    open_ids = {name for name, row in rows.items() if row.status in OPEN}
+    open_ids |= {root.batch_id for root in (head.open if head else ()) if root.batch_id not in rows}
+    with ExitStack() as stack:
+        streams: list[Stream] = []
+        catalog = download_catalog(ctx, base, folder)
+        if catalog is not None:
+            streams.append(stack.enter_context(open_arrow(catalog)).batches())
+        for name in sorted(open_ids):
+            path = folder / f"{name}-records.arrow"
+            if not path.exists():
+                ctx.objects.download(ctx.layout.records_key(name), path)
+            batches = stack.enter_context(open_arrow(path)).batches()
+            streams.append(_standing(batches, _rejected_ids(ctx, name, folder), KNOWN_SCHEMA))
+        yield streams
+
+
+def _standing(batches: Stream, rejected: frozenset[str], schema: object) -> Stream:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    gone = pa.array(sorted(rejected), pa.string())
+    for batch in batches:
+        known = batch.select(schema.names)  # type: ignore[attr-defined]  # pyarrow has no types
+        if rejected:
+            known = known.filter(pc.invert(pc.is_in(known.column("id"), value_set=gone)))
+        yield known
+
+
+def _rejected_ids(ctx: Context, batch_id: str, folder: Path) -> frozenset[str]:
+    found = read_result(ctx, batch_id)
+    if found is None or found[0].action not in TERMINAL_ACTIONS or not found[0].delta_key:
+        return frozenset()
+    result = found[0]
+    delta = read_delta(ctx, found[0].delta_key, result.delta_sha256)
+    path = download_checked(ctx, found[0].delta_key, delta, ctx.layout.rejected_file, folder)
+    return frozenset(Rejected.load(line, str(path)).id for line in path.read_bytes().splitlines() if line)
+
+
+class _PartFiles:
+    """The two files of the part that is being written."""
+
+    def __init__(self, folder: Path, part: int, stack: ExitStack) -> None:
+        from embedpipe.vectors import arrow_writer, records_schema
+
+        self.requests_path = folder / f"part-{part}.jsonl"
+        self.records_path = folder / f"part-{part}.arrow"
+        self._stack = stack
+        self._digest = hashlib.sha256()
+        self._requests = stack.enter_context(self.requests_path.open("wb"))
+        self._records = stack.enter_context(arrow_writer(self.records_path, records_schema()))
+
+    def write(self, lines: Iterable[bytes], batch: object) -> None:
+        data = b"".join(lines)
+        self._digest.update(data)
+        self._requests.write(data)
+        self._records.write(batch)
+
+    def close(self) -> tuple[str, str]:
+        """The hashes of the request and the record file."""
+        from embedpipe.vectors import sha256_file
+
+        self._stack.close()
+        return self._digest.hexdigest(), sha256_file(self.records_path)
+
+
+def _write_parts(
+    ctx: Context, runs: list[Path], known: list[Stream], seq: int, folder: Path
+) -> tuple[list[OpenRoot], int, int]:
+    """Write the files of every part to the object store: (ledger entries, records seen, records skipped)."""
+    from embedpipe.stages import submit as decide
+    from embedpipe.steps.spill import streams
+
+    total = skipped = 0
+
+    def fresh(drafts: list[Stream]) -> Iterator[object]:
+        nonlocal total, skipped
+        for kept, passed in decide.new_drafts(drafts, known):
+            total += kept.num_rows + passed
+            skipped += passed
+            if kept.num_rows:
+                yield kept
+
+    roots: list[OpenRoot] = []
+    submitted_at = ctx.now_text()
+    identity = root_id(ctx)
+    with streams(runs) as drafts, ExitStack() as stack:
+        files: _PartFiles | None = None
+        for piece in decide.pieces(fresh(drafts), ctx.model, ctx.limits):
+            files = files or _PartFiles(folder, piece.part, stack)
+            if piece.rows.num_rows:
+                files.write(piece.lines, decide.records_batch(piece.rows, seq=seq, attempt=1, tries=1))
+            if piece.cut is not None:
+                roots.append(_store_part(ctx, files, piece.cut, seq, submitted_at, identity))
+                files = None
+    return roots, total, skipped
+
+
+def _store_part(ctx: Context, files: _PartFiles, cut: object, seq: int, submitted_at: str, identity: str) -> OpenRoot:
+    from embedpipe.stages.submit import Cut, batch_id
+
+    assert isinstance(cut, Cut)
+    request_sha256, records_sha256 = files.close()
+    name = batch_id(identity, ctx.kind, seq, cut.part, request_sha256, records_sha256)
+    ctx.objects.upload(ctx.layout.requests_key(name), files.requests_path)
+    ctx.objects.upload(ctx.layout.records_key(name), files.records_path)
+    files.requests_path.unlink()
+    files.records_path.unlink()
+    return OpenRoot(
+        batch_id=name,
+        seq=seq,
+        part=cut.part,
+        request_sha256=request_sha256,
+        records_sha256=records_sha256,
+        request_count=cut.requests,
+        model=ctx.model.name,
+        dimensions=ctx.model.dimensions,
+        submitted_at=submitted_at,
+    )

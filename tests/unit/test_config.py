@@ -1,0 +1,303 @@
+"""Settings: precedence, origins, refusals that name source and key, and building backends from names."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedpipe.assembly import BACKENDS, PORTS, Backends, construct
+from embedpipe.cli.setup import toml_text
+from embedpipe.config import DEFAULT_BACKENDS, PROVIDER_DEFAULTS, Config, build
+from embedpipe.errors import ConfigError
+from embedpipe.limits import Limits, Policy
+from embedpipe.settings import convert, flag_layer
+
+
+def load(root: Path | None = None, text: str | None = None, **options: Any) -> Config:
+    if text is not None:
+        assert root is not None
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "embedpipe.toml").write_text(text)
+    return Config.load(root, **{"env": {}, **options})
+
+
+def refusal(root: Path, text: str | None = None, **options: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(root, text, **options)
+    return str(caught.value)
+
+
+def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load()
+    root = tmp_path / ".embedpipe"
+    assert (config.root, config.kind, config.file) == (root, "record", None)
+    assert config.objects.options == {"root": root / "objects", "bucket": "local"}
+    assert config.table.options == {"path": root / "table.sqlite3"}
+    assert (config.model.name, config.model.dimensions, config.model.send_dimensions) == (
+        "wordllama-l2-256",
+        256,
+        False,
+    )
+    assert config.limits == Limits()
+    assert {origin.source for origin in config.origins.values()} == {"default", "default of provider 'local_model'"}
+
+
+def test_a_local_model_waits_seconds_for_an_unknown_create(tmp_path: Path) -> None:
+    assert load(tmp_path).policy.ambiguous_after_s == 5.0
+    assert load(tmp_path, '[provider]\nbackend = "x:Y"').policy == Policy()
+    assert load(tmp_path, "[policy]\nambiguous_after_s = 60").policy.ambiguous_after_s == 60.0
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    text = 'kind = "file"\n[limits]\nfile_bytes = 1\nrequests_per_batch = 1\n[run]\nthreads = 1\n'
+    env = {"EMBEDPIPE_LIMITS__FILE_BYTES": "2", "EMBEDPIPE_RUN__THREADS": "2"}
+    config = load(tmp_path, text, env=env, flags={"run.threads": "3"})
+    assert (config.run.threads, config.limits.file_bytes, config.limits.requests_per_batch) == (3, 2, 1)
+    sources = {key: origin.source for key, origin in config.origins.items()}
+    assert sources["run.threads"] == "flag"
+    assert sources["limits.file_bytes"] == "environment variable EMBEDPIPE_LIMITS__FILE_BYTES"
+    assert sources["limits.requests_per_batch"] == f"file {tmp_path / 'embedpipe.toml'}"
+    assert sources["limits.tokens_per_input"] == "default"
+    assert (config.kind, sources["kind"]) == ("file", f"file {tmp_path / 'embedpipe.toml'}")
+
+
+def test_each_key_has_one_origin_and_its_effective_value(tmp_path: Path) -> None:
+    config = load(tmp_path, env={"EMBEDPIPE_RETRY__ATTEMPTS": "9"})
+    assert config.origins["retry.attempts"].value == config.retry.attempts == 9
+    assert config.origins["policy.merge_rows"].value == config.policy.merge_rows
+    assert config.origins["objects.root"].value == config.objects.options["root"]
+
+
+def test_paths_in_a_file_count_from_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    (tmp_path / "conf").mkdir()
+    file = tmp_path / "conf" / "any.toml"
+    file.write_text('root = "../data"\n[table]\npath = "rows.db"\n')
+    config = load(file=file)
+    assert config.root == tmp_path / "conf" / ".." / "data"
+    assert config.table.options == {"path": tmp_path / "conf" / "rows.db"}
+    assert load(tmp_path / "flag", file=file).root == tmp_path / "flag"
+
+
+def test_without_a_root_the_file_s_directory_is_the_root(tmp_path: Path) -> None:
+    (tmp_path / "embedpipe.toml").write_text('kind = "articles"')
+    by_file = load(file=tmp_path / "embedpipe.toml")
+    by_variable = load(env={"EMBEDPIPE_CONFIG": str(tmp_path / "embedpipe.toml")})
+    assert by_file.root == by_variable.root == load(tmp_path).root == tmp_path
+    assert by_file == by_variable == load(env={"EMBEDPIPE_ROOT": str(tmp_path)})
+
+
+def test_another_backend_drops_the_options_of_the_one_below(tmp_path: Path) -> None:
+    text = '[objects]\nbackend = "files"\nbucket = "mine"\n'
+    config = load(tmp_path, text, env={"EMBEDPIPE_OBJECTS__BACKEND": "my.store:Store", "EMBEDPIPE_OBJECTS__N": "3"})
+    assert config.objects.backend == "my.store:Store"
+    assert config.objects.options == {"n": 3}
+    assert "objects.bucket" not in config.origins
+
+
+def test_options_of_one_s_own_backend_keep_their_types(tmp_path: Path) -> None:
+    text = '[vectors]\nbackend = "a.b:C"\nurl = "http://x"\nports = [1, 2]\n[vectors.tls]\nverify = true\n'
+    assert load(tmp_path, text).vectors.options == {"url": "http://x", "ports": [1, 2], "tls": {"verify": True}}
+
+
+def test_layout_from_a_file(tmp_path: Path) -> None:
+    text = '[layout]\npk = "id"\nstatuses = { PENDING = "SUBMITTED" }\n'
+    layout = load(tmp_path, text).layout
+    assert (layout.pk, layout.statuses) == ("id", {"PENDING": "SUBMITTED"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kimd = 'x'", "the key 'kimd' is unknown. Did you mean 'kind'?"),
+        ("[limit]\nfile_bytes = 1", "the key 'limit.file_bytes' is unknown. Did you mean 'limits.file_bytes'?"),
+        ("[limitz]", "the key 'limitz' is unknown. Did you mean 'limits'?"),
+        ("[limits]\nfile_byte = 1", "the key 'limits.file_byte' is unknown. Did you mean 'limits.file_bytes'?"),
+        ("[objects]\nbuckett = 'x'", "the key 'objects.buckett' is unknown. Did you mean 'objects.bucket'?"),
+        ("[limits]\nfile_bytes = '1'", "limits.file_bytes must be a whole number, not '1'."),
+        ("[limits]\nfile_bytes = true", "limits.file_bytes must be a whole number, not True."),
+        ("[limits]\nfile_bytes = 1.0", "limits.file_bytes must be a whole number, not 1.0."),
+        ("[limits]\nfile_bytes = 0", "limits.file_bytes: 'file_bytes' must be > 0: 0"),
+        ("[policy]\nlost_after_s = 'x'", "policy.lost_after_s must be a number"),
+        ("[policy]\nlost_after_s = nan", "policy.lost_after_s must be a number"),
+        ("[policy]\nlost_after_s = -1", "policy.lost_after_s: 'lost_after_s' must be >= 0"),
+        ("[provider]\nsend_dimensions = 1", "provider.send_dimensions must be true or false, not 1."),
+        ("[provider]\ndimensions = 0", "provider.dimensions: 0 is refused."),
+        ("[provider]\nmodel = ''", "provider.model: '' is refused."),
+        ("[objects]\nbackend = 'S3'", "objects.backend: there is no backend 'S3'. Use files, memory, or"),
+        ("kind = '../x'", "kind: kind '../x' is refused."),
+        ("root = ''", "root must be a path, not ''."),
+        ("root = 3", "root must be a path, not 3."),
+        ("[layout]\nresult = 'x'", "layout.result: Layout field 'result' must name ['batch_id']"),
+        ("[layout]\nstatuses = { A = 1 }", "layout.statuses must be a table of strings"),
+        ("kind = ", "is not TOML"),
+        ("kind = 'a'\nkind = 'b'", "is not TOML"),
+    ],
+)
+def test_each_refusal_names_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
+    message = refusal(tmp_path, text)
+    assert expected in message
+    assert str(tmp_path / "embedpipe.toml") in message
+    assert "\n" not in message
+
+
+def test_refusals_of_the_environment_and_of_flags(tmp_path: Path) -> None:
+    assert "environment variable EMBEDPIPE_RUN__THREADS: run.threads must be a whole number, not 'many'." in refusal(
+        tmp_path, env={"EMBEDPIPE_RUN__THREADS": "many"}
+    )
+    assert "environment variable EMBEDPIPE_THREADS: the key 'threads' is unknown." in refusal(
+        tmp_path, env={"EMBEDPIPE_THREADS": "1"}
+    )
+    assert "flag: the key 'run.thread' is unknown. Did you mean 'run.threads'?" in refusal(
+        tmp_path, flags={"run.thread": "1"}
+    )
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "there is no such file. Write one with: embedpipe init" in refusal(tmp_path, file=tmp_path / "no.toml")
+    assert "cannot be read" in refusal(tmp_path, file=tmp_path)
+    (tmp_path / "embedpipe.toml").write_bytes(b"kind = '\xff'")
+    assert "byte 9 is not UTF-8" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["true", "Yes", "on", "1"])
+def test_words_for_true(tmp_path: Path, word: str) -> None:
+    assert load(tmp_path, env={"EMBEDPIPE_PROVIDER__SEND_DIMENSIONS": word}).model.send_dimensions is True
+
+
+def test_a_config_can_be_pickled_and_compared(tmp_path: Path) -> None:
+    config = load(tmp_path, "[limits]\nfile_bytes = 7")
+    copy = pickle.loads(pickle.dumps(config))
+    assert copy == config
+    assert copy.origins["limits.file_bytes"] == config.origins["limits.file_bytes"]
+
+
+def test_the_tables_agree() -> None:
+    assert set(BACKENDS) == set(PORTS) == set(DEFAULT_BACKENDS)
+    assert all(name in BACKENDS[section] for section, name in DEFAULT_BACKENDS.items())
+    assert set(PROVIDER_DEFAULTS) <= set(BACKENDS["provider"])
+
+
+def test_what_init_writes_says_the_defaults_when_uncommented(tmp_path: Path) -> None:
+    text = toml_text(load(tmp_path))
+    settings = [
+        line.removeprefix("# ") if " = " in line else line for line in text.splitlines() if "file's" not in line
+    ]
+    again = load(tmp_path, "\n".join(settings))
+    assert again == load(tmp_path)
+    assert load(tmp_path / "b", toml_text(load(tmp_path / "b", flags={"kind": "articles"}))).kind == "articles"
+
+
+@given(value=st.one_of(st.integers(), st.booleans(), st.text(), st.none(), st.lists(st.integers())))
+def test_conversion_gives_the_wanted_type_or_refuses(value: object) -> None:
+    for wanted in (str, int, float, bool, Path, dict):
+        try:
+            converted = convert("key", value, wanted, flag_layer({}))
+        except ConfigError:
+            continue
+        assert isinstance(converted, wanted)
+
+
+# --- building ------------------------------------------------------------------------------------------------------
+
+
+class Store:
+    """Enough of every port to be built; remembers whether it was closed."""
+
+    closed = 0
+
+    def __init__(self, *, size: int = 1, clock: object = None) -> None:
+        self.size, self.clock = size, clock
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return name
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+class Incomplete:
+    def get(self, key: str) -> None: ...
+
+
+class Failing(Store):
+    def __init__(self) -> None:
+        raise ConfigError("Not today.")
+
+
+class Silent(Store):
+    """A provider that cannot embed questions."""
+
+    def __getattr__(self, name: str) -> object:
+        if name == "embed":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+def config_of(tmp_path: Path, **backends: str) -> Config:
+    chosen = {section: backends.get(section, "Store") for section in PORTS}
+    return load(tmp_path, flags={f"{section}.backend": f"{__name__}:{name}" for section, name in chosen.items()})
+
+
+@pytest.fixture
+def clock() -> Any:
+    return object()
+
+
+def test_one_s_own_backends_are_built_from_their_names(tmp_path: Path, clock: Any) -> None:
+    config = config_of(tmp_path)
+    config = load(tmp_path, flags={**_flags(config), "table.size": "5"})
+    backends = build(config, clock=clock)
+    assert isinstance(backends, Backends)
+    assert (backends.table.size, backends.objects.size) == (5, 1)  # type: ignore[attr-defined]
+    assert backends.table.clock is clock  # type: ignore[attr-defined]
+    assert backends.embedder is backends.provider
+    Store.closed = 0
+    backends.close()
+    assert Store.closed == 4
+
+
+def _flags(config: Config) -> Mapping[str, Any]:
+    return {key: origin.value for key, origin in config.origins.items() if origin.source == "flag" and key != "root"}
+
+
+def test_what_was_opened_is_closed_when_a_later_one_fails(tmp_path: Path, clock: Any) -> None:
+    Store.closed = 0
+    with pytest.raises(ConfigError, match="Not today"):
+        build(config_of(tmp_path, vectors="Failing"), clock=clock)
+    assert Store.closed == 3
+
+
+def test_a_provider_that_cannot_embed_questions_says_so_when_asked(tmp_path: Path, clock: Any) -> None:
+    backends = build(config_of(tmp_path, provider="Silent"), clock=clock)
+    with pytest.raises(ConfigError, match="Silent has no method 'embed'"):
+        backends.embedder.embed(["x"], model="m", dimensions=1)
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "expected"),
+    [
+        ("no.such.module:X", {}, "objects.backend 'no.such.module:X' cannot be imported"),
+        (f"{__name__}:Nothing", {}, "cannot be imported"),
+        (":X", {}, "cannot be imported"),
+        (f"{__name__}:Incomplete", {}, "is no BlobStore: it lacks bucket, put, list, delete, upload, download."),
+        (f"{__name__}:Store", {"sise": 1}, "objects.sise is no option of .* Did you mean 'objects.size'?"),
+        (f"{__name__}:needs_a_url", {}, "needs objects.url. Set it in embedpipe.toml."),
+    ],
+)
+def test_a_backend_that_does_not_fit(backend: str, options: Mapping[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        construct("objects", backend, options, {"clock": None})
+
+
+def needs_a_url(url: str) -> Sequence[str]:
+    return [url]
