@@ -1,7 +1,8 @@
 """From the name of a backend to a live one: the table of names, and the one place that imports backends.
 
 Any class that fits a port can be named as `package.module:Class`. Its constructor is given the options of its section
-as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits` and `model`.
+as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits`, `model` and
+`dimensions`.
 """
 
 from __future__ import annotations
@@ -46,20 +47,21 @@ class Builtin:
 BACKENDS: Final[Mapping[str, Mapping[str, Builtin]]] = {
     "objects": {
         "files": Builtin("embedpipe.backends.files:FilesBlobStore", {"root": Path("objects"), "bucket": "local"}),
-        "memory": Builtin("embedpipe.backends.memory:MemoryBlobStore"),
+        "memory": Builtin("embedpipe.backends.memory.objects:MemoryBlobStore"),
     },
     "table": {
         "sqlite": Builtin("embedpipe.backends.sqlite:SqliteBatchTable", {"path": Path("table.sqlite3")}),
-        "memory": Builtin("embedpipe.backends.memory:MemoryBatchTable"),
+        "memory": Builtin("embedpipe.backends.memory.table:MemoryBatchTable"),
     },
     "provider": {
         "local_model": Builtin(
             "embedpipe.backends.local_model:LocalModelProvider", {"root": Path("provider"), "delay_s": 0.0}
         ),
+        "memory": Builtin("embedpipe.backends.memory.provider:MemoryProvider"),
     },
     "vectors": {
         "chroma": Builtin("embedpipe.backends.chroma:ChromaVectorStore", {"root": Path("chroma")}),
-        "memory": Builtin("embedpipe.backends.memory:MemoryVectorStore"),
+        "memory": Builtin("embedpipe.backends.memory.vectors:MemoryVectorStore"),
     },
 }
 """Every name that `backend = "name"` can have."""

@@ -300,7 +300,13 @@ def build(config: Config, *, clock: Clock) -> Backends:
     Raises `ConfigError` for a backend that cannot be imported or does not fit its port, `MissingExtra`, and what the
     backends themselves raise.
     """
-    offered = {"clock": clock, "layout": config.layout, "limits": config.limits, "model": config.model.name}
+    offered = {
+        "clock": clock,
+        "layout": config.layout,
+        "limits": config.limits,
+        "model": config.model.name,
+        "dimensions": config.model.dimensions,
+    }
     with ExitStack() as opened:
 
         def open_one(section: str, choice: Choice) -> Any:

@@ -26,7 +26,16 @@ from embedpipe.errors import (
 )
 from embedpipe.limits import KEY_BYTES_MAX
 
-__all__ = ["PIECE_BYTES", "check_key", "etag_of", "local_errors", "no_object", "pieces", "precondition_failed", "whole_file"]
+__all__ = [
+    "PIECE_BYTES",
+    "check_key",
+    "etag_of",
+    "local_errors",
+    "no_object",
+    "pieces",
+    "precondition_failed",
+    "whole_file",
+]
 
 PIECE_BYTES: Final = 1 << 20
 """Bytes held at a time when a file is streamed."""
@@ -106,6 +115,8 @@ def _mapped(error: OSError, what: str) -> ServiceError:
         return Unauthorized(f"{what}: {why}.", hint="Check who owns the directory and its permissions.")
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return NotFound(f"{what}: {why}.")
+    if isinstance(error, FileExistsError):
+        return ServiceError(f"{what}: {why}.", hint="A file is where a directory should be; move it away.")
     return Unavailable(f"{what}: {why}.", hint="Look at the system's log for the state of the disk.")
 
 

@@ -1,12 +1,11 @@
 """A batch table in one SQLite file, shared by threads and processes of one machine.
 
-The rule: a write is one `BEGIN IMMEDIATE` transaction that is on disk when the call returns, and no cursor outlives a call.
+The rule: a write is one `BEGIN IMMEDIATE` transaction, on disk when the call returns, and no cursor outlives a call.
 Items have the shape they would have in DynamoDB, as JSON; items of other types may lie beside them.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,8 +100,6 @@ class SqliteBatchTable:
 
     def update(self, batch_id: str, changes: Mapping[str, object], *, status: Status, revision: int) -> BatchRow:
         """Change a row that still has `status` and `revision`."""
-        if not self._path.exists():
-            changed(batch_id, None, changes, self._layout, status=status, revision=revision)  # raises
         key = item_key(batch_id, self._layout)
         with self._writing() as connection:
             found = connection.execute(_GET, key).fetchone()
@@ -132,7 +129,7 @@ class SqliteBatchTable:
         with self._writing() as connection:
             connection.execute(_REPLACE, self._columns(item))
 
-    # --- items ---------------------------------------------------------------------------------------------------------
+    # --- items ----------------------------------------------------------------------------------------------------
 
     def _columns(self, item: Mapping[str, object]) -> tuple[object, ...]:
         layout, names = self._layout, self._layout.attributes
@@ -153,7 +150,7 @@ class SqliteBatchTable:
         return item
 
     def _rows(self, batch_ids: Sequence[str]) -> dict[str, BatchRow]:
-        if not self._path.exists():
+        if self._absent():
             return {}
         keys = [item_key(batch_id, self._layout)[0] for batch_id in batch_ids]
         marks = ",".join("?" * len(keys))
@@ -165,13 +162,18 @@ class SqliteBatchTable:
         return {batch_id: row for batch_id, row in rows.items() if row is not None}
 
     def _page(self, wanted: Range, low: str) -> list[str]:
-        if not self._path.exists():
+        if self._absent():
             return []
         with self._connection() as connection:
             found = connection.execute(_PAGE, (wanted.partition, low, wanted.high, PAGE_ROWS)).fetchall()
         return [key for (key,) in found]
 
-    # --- connections ---------------------------------------------------------------------------------------------------
+    # --- connections ----------------------------------------------------------------------------------------------
+
+    def _absent(self) -> bool:
+        """Whether nobody wrote yet. Reading makes no file."""
+        with self._errors():
+            return not self._path.exists()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -222,7 +224,8 @@ class SqliteBatchTable:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > USER_VERSION:
             raise NewerSchema(
-                f"{self._path} has schema {version}; this version reads up to {USER_VERSION}.", hint="Upgrade embedpipe."
+                f"{self._path} has schema {version}; this version reads up to {USER_VERSION}.",
+                hint="Upgrade embedpipe.",
             )
         if version == 0:
             self._refuse_foreign(connection)
@@ -245,8 +248,10 @@ class SqliteBatchTable:
             raise
         except sqlite3.Error as error:
             raise _mapped(error, self._path) from error
+        except PermissionError as error:
+            raise Unauthorized(f"{self._path}: {error.strerror}.", hint="Check its permissions.") from error
         except OSError as error:
-            raise Unavailable(f"{os.fspath(self._path)}: {error.strerror}.") from error
+            raise Unavailable(f"{self._path}: {error.strerror}.") from error
 
 
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

@@ -76,6 +76,16 @@ class LazyGroup(click.Group):
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, but a closed pipe is no error: its reader has seen enough, and the work was done before."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_OK
+        return result
+
     def main(self, args: Sequence[str] | None = None, *arguments: Any, **extra: Any) -> NoReturn:
         """Run a command and exit."""
         given = list(sys.argv[1:] if args is None else args)
@@ -91,11 +101,6 @@ class LazyGroup(click.Group):
 def _run(main: Any, given: list[str], arguments: Any, extra: dict[str, Any], *, debug: bool) -> int:
     try:
         result = main(given, *arguments, **{**extra, "standalone_mode": False})
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the work itself was done before it was printed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
     except Exception as error:
         if debug:
             _print_traceback()

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from embedpipe.cli.look import print_hits
 from embedpipe.cli.options import Settings, common
-from embedpipe.cli.output import facts, show, table
+from embedpipe.cli.output import print_facts, show, table
 from embedpipe.cli.work import working
 from embedpipe.config import Config
 from embedpipe.demo import QUESTIONS, ROOT, line_records, word_records
-from embedpipe.model import LINE, WORD, Hit, Kind, Record, kind_named
+from embedpipe.model import LINE, WORD, Hit, Kind, Record
 
 if TYPE_CHECKING:
     from embedpipe.pipeline import RunReport
@@ -54,14 +54,14 @@ def _embed(settings: Settings, config: Config, kind: Kind, records: Iterator[Rec
 
 
 def _ask(settings: Settings, config: Config) -> list[tuple[str, list[Hit]]]:
-    with working(settings, attrs.evolve(config, kind=LINE.name)) as (pipe, _):
+    with working(attrs.evolve(settings, quiet=True), attrs.evolve(config, kind=LINE.name)) as (pipe, _):
         return [(question, pipe.search(question, ANSWERS)) for question in QUESTIONS]
 
 
 def _print(
     console: Console, config: Config, reports: dict[str, RunReport], answers: list[tuple[str, list[Hit]]]
 ) -> None:
-    columns = ("kind", "records", "already there", "batches", "embedded", "rejected", "seconds", "collection", "holds")
+    columns = ("kind", "records", "skipped", "batches", "embedded", "rejected", "seconds", "collection")
     rows = [
         (
             name,
@@ -71,23 +71,21 @@ def _print(
             report.embedded,
             report.rejected,
             f"{report.elapsed_s:.1f}",
-            kind_named(name).collection,
             report.collection_count,
         )
         for name, report in reports.items()
     ]
-    console.print(table(columns, rows, numbers=(*columns[1:7], "holds")))
+    console.print(table(columns, rows, numbers=columns[1:]))
     for question, hits in answers:
         console.print()
         console.print(question, style="bold")
         print_hits(console, hits)
     console.print()
-    console.print(
-        facts(
-            [
-                ("kept in", config.root),
-                ("ask it yourself", f'embedpipe search "what is a closure?" --kind line --root {config.root}'),
-                ("remove it", f"rm -r {config.root}"),
-            ]
-        )
+    print_facts(
+        console,
+        [
+            ("kept in", config.root),
+            ("ask it yourself", f'embedpipe search "what is a closure?" --kind line --root {config.root}'),
+            ("remove it", f"rm -r {config.root}"),
+        ],
     )

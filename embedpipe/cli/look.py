@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
+from rich.text import Text
 
+from embedpipe.cli.app import printable
 from embedpipe.cli.options import Settings, common
-from embedpipe.cli.output import clean, facts, show, table
-from embedpipe.model import Hit, kind_named, metadata_json
+from embedpipe.cli.output import clean, print_facts, show, table
+from embedpipe.errors import InvalidInput
+from embedpipe.model import Hit, kind_named
 
 if TYPE_CHECKING:
     from embedpipe.pipeline import Pipeline, StatusReport
@@ -23,6 +26,11 @@ def opened(settings: Settings) -> Pipeline:
     from embedpipe.pipeline import Pipeline
 
     config = settings.load()
+    if config.objects.backend == "files" and not config.root.is_dir():
+        # Looking must not make a directory, least of all one with a typing error in its name.
+        raise InvalidInput(
+            f"{config.root}: nothing is there yet.", hint="Check --root, or begin with: embedpipe run FILE"
+        )
     return Pipeline.open(config.root, kind=kind_named(config.kind), config=config)
 
 
@@ -41,9 +49,9 @@ def status(settings: Settings) -> None:
 
 
 def _print_status(console: Console, report: StatusReport) -> None:
-    console.print(facts([("version", report.version or "none"), ("records", report.collection_count)]))
+    print_facts(console, [("version", report.version or "none"), ("records", report.collection_count)])
     console.print()
-    console.print(table(("status", "batches"), sorted(report.counts.items()), numbers=("batches",)))
+    console.print(table(("status", "batches"), list(report.counts.items()), numbers=("batches",)))
     if not report.open:
         return
     columns = ("open batch", "status", "provider says", "age")
@@ -92,16 +100,17 @@ def print_hits(console: Console, hits: list[Hit]) -> None:
     if not hits:
         console.print("Nothing is published yet.")
         return
-    rows = [
-        (
-            f"{hit.distance:.3f}",
-            hit.id,
-            clean(hit.document or "", chars_max=TEXT_CHARS_MAX),
-            metadata_json(hit.metadata),
-        )
-        for hit in hits
-    ]
-    if not any(row[3] for row in rows):
-        console.print(table(("distance", "id", "text"), [row[:3] for row in rows], numbers=("distance",)))
-    else:
-        console.print(table(("distance", "id", "text", "metadata"), rows, numbers=("distance",)))
+    for hit in hits:
+        text = clean(hit.document or "", chars_max=TEXT_CHARS_MAX)
+        console.print(Text.assemble((f"{hit.distance:.3f}  ", "bold"), text), soft_wrap=True)
+        console.print(Text.assemble("       ", (_place(hit), "dim")), soft_wrap=True)
+
+
+def _place(hit: Hit) -> str:
+    """Id and metadata in one line.
+
+    >>> _place(Hit(id="try:49", distance=0.3, metadata={"line": 49, "topic": "try"}))
+    'try:49  line=49  topic=try'
+    """
+    pairs = (f"{name}={value}" for name, value in sorted(hit.metadata.items()))
+    return printable("  ".join([hit.id, *pairs]))

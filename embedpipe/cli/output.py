@@ -46,13 +46,13 @@ def clean(value: object, *, chars_max: int = 0) -> Text:
     return Text(text if not chars_max or len(text) <= chars_max else text[: chars_max - 1] + "…")
 
 
-def facts(rows: Iterable[tuple[str, object]]) -> Table:
-    """Names and values, without lines."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows:
-        if value is not None:
-            table.add_row(Text(name, style="dim"), clean(value))
-    return table
+def print_facts(console: Console, rows: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one pair a line, without those that are None. Lines are never broken, so paths stay whole."""
+    shown = [(name, value) for name, value in rows if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        line = Text.assemble((name.ljust(width), "dim"), "  ", clean(value))
+        console.print(line, soft_wrap=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> Table:

@@ -33,7 +33,7 @@ from embedpipe.events import (
 from embedpipe.lifecycle import TERMINAL_ACTIONS
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 HEARTBEAT_S: Final = 10.0  # between two lines where there is no terminal
 
@@ -152,13 +152,18 @@ def _bars() -> Iterator[OnEvent]:
 
 
 def _updater(display: Progress, tally: Tally) -> Callable[[], None]:
-    read = display.add_task("read", total=None)
-    embedded = display.add_task("embedded", total=None)
-    merged = display.add_task("merged", total=None)
+    """A function that brings the bars up to date; each appears when there is something to show."""
+    bars: dict[str, TaskID] = {}
+
+    def show(name: str, completed: int, total: int | None) -> None:
+        if completed or total:
+            if name not in bars:
+                bars[name] = display.add_task(name, total=None)
+            display.update(bars[name], completed=completed, total=total)
 
     def update() -> None:
-        display.update(read, completed=tally.read, total=tally.read if tally.submitted else None)
-        display.update(embedded, completed=tally.answered, total=max(tally.submitted, tally.answered) or None)
-        display.update(merged, completed=tally.merged, total=tally.to_merge or None)
+        show("read", tally.read, tally.read if tally.submitted else None)
+        show("embedded", tally.answered, max(tally.submitted, tally.answered))
+        show("merged", tally.merged, tally.to_merge)
 
     return update

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from embedpipe.cli.options import Settings, common
-from embedpipe.cli.output import facts, show, table
+from embedpipe.cli.output import print_facts, show, table
 from embedpipe.config import CONFIG_FILE, DEFAULT_ROOT, Config
 from embedpipe.errors import ConfigError
 
@@ -102,7 +102,7 @@ def config_show(settings: Settings, origin: bool) -> None:
 
 
 def _print_config(console: Console, entries: dict[str, dict[str, Any]], loaded: Config, origin: bool) -> None:
-    console.print(facts([("file", loaded.file or "none")]))
+    print_facts(console, [("file", loaded.file or "none")])
     console.print()
     columns = ("key", "value", "origin") if origin else ("key", "value")
     rows = [

@@ -13,9 +13,9 @@ from rich.console import Console
 from embedpipe.backends.system import SystemClock
 from embedpipe.cli.interrupt import Stopper, stoppable
 from embedpipe.cli.options import Settings, common, reading
-from embedpipe.cli.output import facts, show, table
+from embedpipe.cli.output import print_facts, show, table
 from embedpipe.cli.progress import reporting
-from embedpipe.config import Config
+from embedpipe.config import Choice, Config
 from embedpipe.errors import EXIT_INCOMPLETE, EXIT_OK
 from embedpipe.model import Record, kind_named
 from embedpipe.reading import Format, read_records
@@ -67,23 +67,30 @@ def run(settings: Settings, files: tuple[str, ...], format: Format, encoding: st
 
 def print_run(console: Console, report: RunReport, config: Config) -> None:
     """The summary of a run."""
-    console.print(
-        facts(
-            [
-                ("records", report.records),
-                ("already there", report.skipped or None),
-                ("batches", report.batches),
-                ("embedded", report.embedded),
-                ("rejected", report.rejected),
-                ("retry batches", report.retry_batches or None),
-                ("ambiguous creates", report.ambiguous_creates or None),
-                ("time", f"{report.elapsed_s:.1f} s"),
-                ("collection", f"{kind_named(config.kind).collection}: {report.collection_count:,} records"),
-                ("version", report.version or "none"),
-                ("kept in", config.root),
-            ]
-        )
+    print_facts(
+        console,
+        [
+            ("records", report.records),
+            ("already there", report.skipped or None),
+            ("batches", report.batches),
+            ("embedded", report.embedded),
+            ("rejected", report.rejected),
+            ("reasons in", _reasons_key(config) if report.rejected else None),
+            ("retry batches", report.retry_batches or None),
+            ("ambiguous creates", report.ambiguous_creates or None),
+            ("time", f"{report.elapsed_s:.1f} s"),
+            ("collection", f"{kind_named(config.kind).collection}: {report.collection_count:,} records"),
+            ("version", report.version or "none"),
+            ("kept in", config.root),
+        ],
     )
+
+
+def _reasons_key(config: Config) -> str:
+    """Where the reasons of rejected records are: a key of the object store, one for each delta."""
+    kind = kind_named(config.kind)
+    prefix = config.layout.delta_prefix(kind.database, kind.collection, "DELTA")
+    return f"{prefix}{config.layout.rejected_file} (of '{config.objects.backend}' objects)"
 
 
 @click.command()
@@ -99,12 +106,12 @@ def submit(settings: Settings, files: tuple[str, ...], format: Format, encoding:
     records = _records(files, format, encoding)
     with working(settings, settings.load()) as (pipe, stopper):
         report = pipe.submit(stopper.reading(records))
-    show(report, as_json=settings.json, human=lambda console: _print_submit(console, report))
+    show(report, as_json=settings.json, human=lambda console: _print_fields(console, report))
 
 
-def _print_submit(console: Console, report: SubmitReport) -> None:
-    rows = attrs.asdict(report, recurse=False)
-    console.print(facts((name.replace("_", " "), value) for name, value in rows.items()))
+def _print_fields(console: Console, report: SubmitReport | IngestReport) -> None:
+    fields = attrs.asdict(report, recurse=False)
+    print_facts(console, [(name.replace("_", " "), value) for name, value in fields.items() if value != ()])
 
 
 @click.command()
@@ -119,13 +126,8 @@ def ingest(context: click.Context, settings: Settings) -> None:
     """
     with working(settings, settings.load()) as (pipe, _):
         report = pipe.ingest()
-    show(report, as_json=settings.json, human=lambda console: _print_ingest(console, report))
+    show(report, as_json=settings.json, human=lambda console: _print_fields(console, report))
     context.exit(EXIT_INCOMPLETE if report.waiting else EXIT_OK)
-
-
-def _print_ingest(console: Console, report: IngestReport) -> None:
-    rows = attrs.asdict(report, recurse=False)
-    console.print(facts((name.replace("_", " "), value) for name, value in rows.items()))
 
 
 @click.command()
@@ -144,28 +146,33 @@ def estimate(settings: Settings, files: tuple[str, ...], format: Format, encodin
       embedpipe estimate notes.jsonl --price-per-million-tokens 0.01
     """
     records = _records(files, format, encoding)
-    with working(settings, settings.load()) as (pipe, stopper):
+    with working(settings, _in_memory(settings.load())) as (pipe, stopper):
         result = pipe.estimate(stopper.reading(records))
     cost_max = None if price is None else result.tokens_max * price / 1e6
     document = {**attrs.asdict(result), "cost_max": cost_max}
     show(document, as_json=settings.json, human=lambda console: _print_estimate(console, result, cost_max))
 
 
+def _in_memory(config: Config) -> Config:
+    """The same settings with backends that leave nothing behind."""
+    memory = Choice(backend="memory")
+    return attrs.evolve(config, objects=memory, table=memory, provider=memory, vectors=memory)
+
+
 def _print_estimate(console: Console, result: Estimate, cost_max: float | None) -> None:
-    console.print(
-        facts(
-            [
-                ("records", result.records),
-                ("requests", result.requests),
-                ("batches", result.batches),
-                ("tokens", f"at most {result.tokens_max:,}"),
-                ("bytes", result.bytes),
-                ("cost", None if cost_max is None else f"at most {cost_max:,.4f}"),
-            ]
-        )
+    print_facts(
+        console,
+        [
+            ("records", result.records),
+            ("requests", result.requests),
+            ("batches", result.batches),
+            ("tokens", f"at most {result.tokens_max:,}"),
+            ("bytes", result.bytes),
+            ("cost", None if cost_max is None else f"at most {cost_max:,.4f}"),
+        ],
     )
     if result.cuts:
         columns = ("batch", "requests", "bytes", "tokens at most", "cut by")
-        rows = [(cut.part, cut.requests, cut.bytes, cut.tokens_max, cut.limit) for cut in result.cuts]
+        rows = [(cut.part, cut.requests, cut.file_bytes, cut.tokens_max, cut.limit) for cut in result.cuts]
         console.print()
         console.print(table(columns, rows, numbers=columns[:4]))

@@ -29,12 +29,12 @@ _ITEM_BYTES: Final = 4
 
 
 class Scratch:
-    """Append-only rows of one length in a new file at `path`, which is removed by `close`. For one thread."""
+    """Append-only rows of one length in a file of its own at `path`, which `close` removes. For one thread."""
 
     def __init__(self, path: Path, dimensions: int | None) -> None:
         """`dimensions`: length of a row; None: that of the first one."""
         self._path = path
-        self._file = path.open("x+b", buffering=_WRITE_BUFFER_BYTES)
+        self._file = path.open("w+b", buffering=_WRITE_BUFFER_BYTES)
         self.dimensions = dimensions
         self.count = 0
 

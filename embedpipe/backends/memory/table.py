@@ -6,7 +6,9 @@ Every method is one step under one lock; `by_status` is one such step for each p
 from __future__ import annotations
 
 import copy
+import itertools
 import threading
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +32,7 @@ class MemoryBatchTable:
     def __init__(self, layout: Layout = SEED) -> None:
         self._layout = layout
         self._items: dict[tuple[str, str], Item] = {}
-        self._index: dict[str, dict[str, None]] = {}  # partition -> sort keys, in no order
+        self._index: dict[str, list[tuple[str, str, str]]] = {}  # partition -> sort key and item key, sorted
         self._lock = threading.RLock()
 
     def put_new(self, row: BatchRow) -> bool:
@@ -71,30 +73,32 @@ class MemoryBatchTable:
             return copy.deepcopy(self._items.get(item_key(batch_id, self._layout)))
 
     def write_raw(self, item: Mapping[str, object]) -> None:
-        """Put an item of any type around the port, as another program would. It must have the table's two key attributes."""
-        key = (str(item[self._layout.pk]), str(item[self._layout.sk]))
+        """Put an item of any type around the port, as another program would. It has the two key attributes."""
         kept = copy.deepcopy(dict(item))
+        key = (str(kept[self._layout.pk]), str(kept[self._layout.sk]))
         with self._lock:
             before = self._items.get(key)
             if before is not None:
-                self._unindex(before)
+                partition, entry = self._index_entry(before)
+                self._index[partition].remove(entry)
             self._items[key] = kept
-            partition, sort_key = self._index_key(kept)
-            self._index.setdefault(partition, {})[sort_key] = None
+            partition, entry = self._index_entry(kept)
+            insort(self._index.setdefault(partition, []), entry)
 
-    def _index_key(self, item: Item) -> tuple[str, str]:
-        return str(item.get(self._layout.index_pk, "")), str(item.get(self._layout.index_sk, ""))
-
-    def _unindex(self, item: Item) -> None:
-        partition, sort_key = self._index_key(item)
-        self._index.get(partition, {}).pop(sort_key, None)
+    def _index_entry(self, item: Item) -> tuple[str, tuple[str, str, str]]:
+        layout = self._layout
+        names = (layout.index_pk, layout.index_sk, layout.pk, layout.sk)
+        partition, *entry = (str(item.get(name, "")) for name in names)
+        return partition, (entry[0], entry[1], entry[2])
 
     def _page(self, batch_type: str, status: Status, after: str) -> Sequence[str]:
         wanted = index_range(batch_type, status, after, self._layout)
         with self._lock:
-            keys = [key for key in self._index.get(wanted.partition, ()) if wanted.low < key < wanted.high]
-        found = (wanted.batch_id(key) for key in sorted(keys))
-        return [batch_id for batch_id in found if batch_id is not None and batch_id > after][:PAGE_ROWS]
+            entries = self._index.get(wanted.partition, [])
+            start, end = bisect_left(entries, (wanted.low,)), bisect_left(entries, (wanted.high,))
+            found = (wanted.batch_id(entries[index][0]) for index in range(start, end))
+            newer = (batch_id for batch_id in found if batch_id is not None and batch_id > after)
+            return list(itertools.islice(newer, PAGE_ROWS))
 
 
 if TYPE_CHECKING:

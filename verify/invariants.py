@@ -1,0 +1,508 @@
+"""G1 to G10 as predicates: each takes what was observed in the stores and returns the violations it sees.
+
+`observe` reads the stores through the ports and parses what it finds by itself; none of the pipeline's own code decides here.
+The predicates are pure. They hold at any moment of a run, but for G4 and `settled`, which hold when nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from embedpipe.errors import NotFound
+from embedpipe.layout import SEED, Layout
+from embedpipe.lifecycle import OPEN, TERMINAL, TERMINAL_ACTIONS, Status
+from embedpipe.limits import ITEM_BYTES_MAX, STATE_BYTES_MAX
+from embedpipe.model import BatchRow, Claim, Kind
+from embedpipe.ports import BatchTable, BlobStore, VectorStore
+from embedpipe.wire import (
+    Delta,
+    Head,
+    Journal,
+    Latest,
+    Manifest,
+    Marked,
+    Rejected,
+    Result,
+    Retry,
+    Snapshot,
+    encode,
+    row_to_item,
+)
+
+__all__ = [
+    "INVARIANTS",
+    "Violation",
+    "World",
+    "check",
+    "g1_batch_id_conservation",
+    "g2_record_conservation",
+    "g3_no_early_completion",
+    "g4_no_stuck_batch",
+    "g5_no_silent_double_payment",
+    "g6_nothing_is_unlearned",
+    "g7_idempotence",
+    "g8_bounds",
+    "g9_salvage",
+    "g10_isolation",
+    "observe",
+    "outcome",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Violation:
+    """One broken guarantee."""
+
+    guarantee: str
+    what: str
+    batch_id: str | None = None
+    record_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SubmittedRecord:
+    """A record of a batch's record file."""
+
+    id: str
+    claim: Claim
+    tries: int
+    content_hash: bytes
+    document: str
+
+
+@attrs.frozen(kw_only=True)
+class DeltaContent:
+    """A delta as it stands in the object store."""
+
+    delta: Delta
+    vectors: Mapping[str, Claim]
+    rejected: Mapping[str, Rejected]
+    retry: Mapping[str, Retry]
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One id of a catalog."""
+
+    claim: Claim
+    content_hash: bytes
+
+
+@attrs.frozen(kw_only=True)
+class World:
+    """What was found in the stores, for one kind."""
+
+    kind: Kind
+    layout: Layout
+    rows: Mapping[str, BatchRow]
+    head: Head | None
+    records: Mapping[str, tuple[SubmittedRecord, ...]]
+    """By batch_id, for each record file there is."""
+    registers: Mapping[str, Result]
+    deltas: Mapping[str, DeltaContent]
+    """By delta key, of those that registers name."""
+    manifests: Mapping[str, Manifest]
+    poll_results: Mapping[str, tuple[Result, ...]]
+    marked: Mapping[str, Marked]
+    """The last three by execution_id."""
+    snapshots: Mapping[str, Snapshot]
+    catalogs: Mapping[str, Mapping[str, Entry]]
+    """The last two by version."""
+    latest: Latest | None
+    journal: Journal | None
+    collection: Mapping[str, str | None] | None
+    """Id to document, of the collection itself; None where there is none."""
+    creates: tuple[str, ...] = ()
+    """The `batch_id` of each create that the provider carried out."""
+    ambiguous: frozenset[str] = frozenset()
+    """`batch_id`s whose create was reported as ambiguous."""
+
+    @property
+    def catalog(self) -> Mapping[str, Entry]:
+        """The published catalog."""
+        return self.catalogs.get(self.latest.version, {}) if self.latest else {}
+
+
+# --- observing -----------------------------------------------------------------------------------------------------
+
+
+def observe(
+    *,
+    kind: Kind,
+    objects: BlobStore,
+    table: BatchTable,
+    vectors: VectorStore | None = None,
+    layout: Layout = SEED,
+    creates: Iterable[str] = (),
+    ambiguous: Iterable[str] = (),
+) -> World:
+    """Read everything of one kind. For small worlds: all of it is held in memory. Needs the extra `vectors`."""
+    rows = table.get_many([name for status in Status for name in table.by_status(kind.batch_type, status)])
+    head = _read(objects, Head, layout.head_key(kind.database, kind.collection))
+    names = dict.fromkeys([*rows, *(root.batch_id for root in (head.open if head else ()))])
+    registers = _by_name(names, lambda name: _read(objects, Result, layout.result_key(name)))
+    keys = {result.delta_key for result in registers.values() if result.delta_key}
+    executions = _executions(objects, layout)
+    snapshots = _snapshots(objects, layout, kind)
+    return World(
+        kind=kind,
+        layout=layout,
+        rows={name: row for name, row in rows.items() if row.serves(kind)},
+        head=head,
+        records=_by_name(names, lambda name: _records(objects, layout.records_key(name))),
+        registers=registers,
+        deltas={key: _delta(objects, layout, key) for key in sorted(keys)},
+        manifests=_by_name(executions, lambda name: _read(objects, Manifest, layout.manifest_key(name))),
+        poll_results=_by_name(executions, lambda name: _many(objects, layout.poll_results_key(name))),
+        marked=_by_name(executions, lambda name: _read(objects, Marked, layout.marked_key(name))),
+        snapshots=snapshots,
+        catalogs={name: _catalog(objects, layout, kind, name) for name in snapshots},
+        latest=_read(objects, Latest, layout.latest_key(kind.database)),
+        journal=_read(objects, Journal, layout.journal_key(kind.database)),
+        collection=_collection(vectors, kind) if vectors is not None else None,
+        creates=tuple(creates),
+        ambiguous=frozenset(ambiguous),
+    )
+
+
+def _by_name(names: Iterable[str], read: Callable[[str], Any]) -> dict[str, Any]:
+    found = ((name, read(name)) for name in names)
+    return {name: value for name, value in found if value is not None}
+
+
+def _read(objects: BlobStore, kind: Any, key: str) -> Any:
+    try:
+        return kind.load(objects.get(key).data, key)
+    except NotFound:
+        return None
+
+
+def _many(objects: BlobStore, key: str) -> tuple[Result, ...] | None:
+    try:
+        return Result.load_many(objects.get(key).data, key)
+    except NotFound:
+        return None
+
+
+def _executions(objects: BlobStore, layout: Layout) -> list[str]:
+    prefix, _, rest = layout.manifest.partition("{execution_id}")
+    keys = (info.key for info in objects.list(prefix))
+    return [key.removeprefix(prefix).removesuffix(rest) for key in keys if key.endswith(rest)]
+
+
+def _snapshots(objects: BlobStore, layout: Layout, kind: Kind) -> dict[str, Snapshot]:
+    prefix = layout.snapshot_prefix(kind.database, "x").removesuffix("x/")
+    found = (info.key for info in objects.list(prefix) if info.key.endswith("/" + layout.snapshot_file))
+    loaded = (_read(objects, Snapshot, key) for key in found)
+    return {snapshot.version: snapshot for snapshot in loaded if snapshot is not None}
+
+
+def _arrow(objects: BlobStore, key: str, columns: Sequence[str]) -> list[dict[str, Any]] | None:
+    from embedpipe.vectors import open_arrow
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.arrow"
+        try:
+            objects.download(key, path)
+        except NotFound:
+            return None
+        with open_arrow(path) as file:
+            rows: list[dict[str, Any]] = file.table().select(list(columns)).to_pylist()
+            return rows
+
+
+def _claim(row: Mapping[str, Any]) -> Claim:
+    return Claim(seq=row["seq"], attempt=row["attempt"])
+
+
+def _records(objects: BlobStore, key: str) -> tuple[SubmittedRecord, ...] | None:
+    rows = _arrow(objects, key, ("id", "seq", "attempt", "tries", "content_hash", "document"))
+    if rows is None:
+        return None
+    return tuple(
+        SubmittedRecord(
+            id=row["id"],
+            claim=_claim(row),
+            tries=row["tries"],
+            content_hash=row["content_hash"],
+            document=row["document"],
+        )
+        for row in rows
+    )
+
+
+def _lines(objects: BlobStore, key: str, kind: Any) -> dict[str, Any]:
+    entries = (kind.load(line, key) for line in objects.get(key).data.splitlines())
+    return {entry.id: entry for entry in entries}
+
+
+def _delta(objects: BlobStore, layout: Layout, key: str) -> DeltaContent:
+    return DeltaContent(
+        delta=_read(objects, Delta, key + layout.delta_file),
+        vectors={row["id"]: _claim(row) for row in _arrow(objects, key + layout.vectors_file, _KEYS) or ()},
+        rejected=_lines(objects, key + layout.rejected_file, Rejected),
+        retry=_lines(objects, key + layout.retry_file, Retry),
+    )
+
+
+_KEYS: Final = ("id", "seq", "attempt", "content_hash")
+
+
+def _catalog(objects: BlobStore, layout: Layout, kind: Kind, version: str) -> dict[str, Entry]:
+    key = layout.snapshot_prefix(kind.database, version) + layout.catalog_file
+    rows = _arrow(objects, key, _KEYS) or ()
+    return {row["id"]: Entry(claim=_claim(row), content_hash=row["content_hash"]) for row in rows}
+
+
+def _collection(vectors: VectorStore, kind: Kind) -> dict[str, str | None] | None:
+    try:
+        with vectors.reading(kind.database, kind.collection, version="") as collection:
+            rows = collection.get(list(collection.ids()))
+    except NotFound:
+        return None
+    return dict(zip(rows.ids, rows.documents, strict=True))
+
+
+# --- the predicates ------------------------------------------------------------------------------------------------
+
+
+def g1_batch_id_conservation(world: World) -> Iterator[Violation]:
+    """Each `poll_results.json` holds exactly the listed ids, each once, each with its own `openai_batch_id`."""
+    for execution, results in world.poll_results.items():
+        manifest = world.manifests.get(execution)
+        if manifest is None:
+            yield Violation(guarantee="G1", what=f"execution {execution} has results and no listing")
+            continue
+        listed = {batch.batch_id: batch.openai_batch_id for batch in manifest.batches}
+        counted = Counter(result.batch_id for result in results)
+        if len(listed) != len(manifest.batches) or manifest.total_batches != len(manifest.batches):
+            yield Violation(guarantee="G1", what=f"the listing of {execution} counts {manifest.total_batches}")
+        for name in sorted(listed.keys() | counted.keys()):
+            if counted[name] != (name in listed):
+                what = f"{counted[name]} times in the results of {execution}, {int(name in listed)} times listed"
+                yield Violation(guarantee="G1", what=what, batch_id=name)
+        for result in results:
+            own = listed.get(result.batch_id)
+            if own is not None and result.openai_batch_id != own:
+                what = f"{result.openai_batch_id} in place of {own} in {execution}"
+                yield Violation(guarantee="G1", what=what, batch_id=result.batch_id)
+
+
+def _content(world: World, batch_id: str) -> DeltaContent | None:
+    register = world.registers.get(batch_id)
+    return world.deltas.get(register.delta_key or "") if register else None
+
+
+def _gap(world: World, row: BatchRow, record: SubmittedRecord) -> str | None:
+    """Why a record of a terminal batch is in no place; None where it is in one."""
+    held = world.catalog.get(record.id)
+    content = _content(world, row.batch_id)
+    if content is None:
+        return "the batch has no delta"
+    if record.id in content.rejected:
+        return None
+    if record.id in content.retry:
+        for name in row.retry_batch_ids:
+            found = {retried.id: retried.claim for retried in world.records.get(name, ())}
+            if name in world.rows and record.id in found:
+                after = Claim(seq=record.claim.seq, attempt=record.claim.attempt + 1)
+                return None if found[record.id] == after else f"its retry has claim {found[record.id]}"
+        return "no retry batch with a row holds it"
+    if record.id not in content.vectors:
+        return "its delta does not mention it"
+    if held is None:
+        return "it is not in the catalog"
+    if held.claim < record.claim:
+        return f"the catalog holds the lesser claim {held.claim}"
+    if held.claim == record.claim and held.content_hash != record.content_hash:
+        return "the catalog holds other content under its claim"
+    return None
+
+
+def _unaccounted(world: World, statuses: Iterable[Status], guarantee: str) -> Iterator[Violation]:
+    wanted = frozenset(statuses)
+    for row in world.rows.values():
+        if row.status not in wanted:
+            continue
+        for record in world.records.get(row.batch_id, ()):
+            gap = _gap(world, row, record)
+            if gap:
+                yield Violation(guarantee=guarantee, what=gap, batch_id=row.batch_id, record_id=record.id)
+
+
+def g2_record_conservation(world: World) -> Iterator[Violation]:
+    """Every submitted record is present, superseded, rejected with its reason, or in a named open batch; in one of them."""
+    yield from _unaccounted(world, TERMINAL, "G2")
+    for name, register in world.registers.items():
+        content = _content(world, name)
+        if content is not None and name in world.records:
+            yield from _not_conserved(name, register, content, world.records[name])
+    claimed: dict[tuple[str, Claim], str] = {}
+    for name in sorted(world.records):
+        if name in world.rows or any(root.batch_id == name for root in (world.head.open if world.head else ())):
+            for record in world.records[name]:
+                other = claimed.setdefault((record.id, record.claim), name)
+                if other != name:
+                    what = f"batch {other} holds the same claim {record.claim}"
+                    yield Violation(guarantee="G2", what=what, batch_id=name, record_id=record.id)
+
+
+def _not_conserved(
+    name: str, register: Result, content: DeltaContent, records: Sequence[SubmittedRecord]
+) -> Iterator[Violation]:
+    parts = [*content.vectors, *content.rejected, *content.retry]
+    if sorted(parts) != sorted(record.id for record in records):
+        what = f"{len(parts)} vectors, rejected and to retry, of {len(records)} records"
+        yield Violation(guarantee="G2", what=what, batch_id=name)
+    if register.embedding_count != len(content.vectors):
+        what = f"the register counts {register.embedding_count} vectors, its delta {len(content.vectors)}"
+        yield Violation(guarantee="G2", what=what, batch_id=name)
+    for entry in content.rejected.values():
+        if not entry.reason:
+            yield Violation(guarantee="G2", what="rejected without a reason", batch_id=name, record_id=entry.id)
+
+
+def g3_no_early_completion(world: World) -> Iterator[Violation]:
+    """COMPLETED implies the proof: each record in the published catalog, or rejected, or in a retry with a row."""
+    yield from _unaccounted(world, [Status.COMPLETED], "G3")
+    for row in world.rows.values():
+        register = world.registers.get(row.batch_id)
+        if row.status in TERMINAL and (register is None or register.action not in TERMINAL_ACTIONS):
+            yield Violation(guarantee="G3", what=f"{row.status} without a terminal result", batch_id=row.batch_id)
+
+
+def g4_no_stuck_batch(world: World) -> Iterator[Violation]:
+    """When nothing is left to do, every batch is terminal, every ledger entry has its row, and no journal stays."""
+    for row in world.rows.values():
+        if row.status in OPEN:
+            yield Violation(guarantee="G4", what=f"still {row.status}", batch_id=row.batch_id)
+    for root in world.head.open if world.head else ():
+        if root.batch_id not in world.rows:
+            yield Violation(guarantee="G4", what="ledger entry without a row", batch_id=root.batch_id)
+    if world.journal is not None:
+        yield Violation(guarantee="G4", what="a merge journal was left behind")
+
+
+def g5_no_silent_double_payment(world: World) -> Iterator[Violation]:
+    """At most one paid batch for each `batch_id`, plus one if its create was reported as ambiguous."""
+    for name, count in Counter(world.creates).items():
+        if count > 1 + (name in world.ambiguous):
+            yield Violation(guarantee="G5", what=f"created {count} times", batch_id=name)
+        if name not in world.rows:
+            yield Violation(guarantee="G5", what="created and has no row", batch_id=name)
+
+
+def g6_nothing_is_unlearned(world: World) -> Iterator[Violation]:
+    """The greater claim wins; along the published versions no id goes away and no claim goes back."""
+    chain = _lineage(world)
+    for before, after in zip(chain, chain[1:], strict=False):
+        older, newer = world.catalogs[before], world.catalogs[after]
+        for name, entry in older.items():
+            if name not in newer:
+                yield Violation(guarantee="G6", what=f"version {after} lost it", record_id=name)
+            elif newer[name].claim < entry.claim:
+                yield Violation(guarantee="G6", what=f"version {after} went back to a lesser claim", record_id=name)
+    yield from _collection_agrees(world)
+
+
+def _lineage(world: World) -> list[str]:
+    """Versions from the first to the published one."""
+    chain: list[str] = []
+    version = world.latest.version if world.latest else None
+    while version is not None and version in world.snapshots and version not in chain:
+        chain.append(version)
+        version = world.snapshots[version].parent
+    return chain[::-1]
+
+
+def _collection_agrees(world: World) -> Iterator[Violation]:
+    """Where no merge is in progress, the collection holds the catalog's ids with the texts of their claims."""
+    if world.collection is None or world.journal is not None:
+        return
+    for name in sorted(world.collection.keys() ^ world.catalog.keys()):
+        where = "collection" if name in world.collection else "catalog"
+        yield Violation(guarantee="G6", what=f"only in the {where}", record_id=name)
+    texts = {(record.id, record.claim): record.document for records in world.records.values() for record in records}
+    for name, entry in world.catalog.items():
+        text = texts.get((name, entry.claim))
+        if text is not None and name in world.collection and world.collection[name] != text:
+            yield Violation(guarantee="G6", what="the collection holds another text than its claim", record_id=name)
+
+
+def outcome(world: World) -> Mapping[str, object]:
+    """What a run comes to, without the ids of executions, versions, deltas and the times: equal for equal runs."""
+    rows = {
+        name: (row.status, row.request_count, row.attempt, row.retry_batch_ids, row.parent_batch_id)
+        for name, row in world.rows.items()
+    }
+    catalog = {name: (entry.claim, entry.content_hash) for name, entry in world.catalog.items()}
+    return {"rows": rows, "catalog": catalog, "collection": world.collection}
+
+
+def g7_idempotence(once: World, again: World) -> Iterator[Violation]:
+    """Repeating a step, or resuming anywhere, leaves the state of one run."""
+    for (part, one), two in zip(outcome(once).items(), outcome(again).values(), strict=True):
+        if one != two:
+            yield Violation(guarantee="G7", what=f"the {part} differ after a repetition")
+
+
+def g8_bounds(world: World) -> Iterator[Violation]:
+    """No table item over 400 KB; no listing in the workflow's state over its limit."""
+    for row in world.rows.values():
+        size_bytes = len(encode(row_to_item(row, world.layout)))
+        if size_bytes > ITEM_BYTES_MAX:
+            yield Violation(guarantee="G8", what=f"an item of {size_bytes} bytes", batch_id=row.batch_id)
+    for execution, marked in world.marked.items():
+        size_bytes = max((len(encode(mark.to_dict())) for mark in marked.marks), default=0)
+        if size_bytes > STATE_BYTES_MAX:
+            yield Violation(guarantee="G8", what=f"a mark of {size_bytes} bytes in {execution}")
+
+
+def g9_salvage(world: World) -> Iterator[Violation]:
+    """What an unfinished batch did embed is kept; only the rest is submitted again."""
+    for name, register in world.registers.items():
+        content, row = _content(world, name), world.rows.get(name)
+        if content is None or row is None or row.status in OPEN:
+            continue
+        if register.batch_status != "completed" and content.vectors and row.status is not Status.COMPLETED:
+            yield Violation(guarantee="G9", what=f"{row.status} with {len(content.vectors)} vectors", batch_id=name)
+        again = {record.id for retry in row.retry_batch_ids for record in world.records.get(retry, ())}
+        if again & content.vectors.keys():
+            yield Violation(guarantee="G9", what="records that have a vector are submitted again", batch_id=name)
+
+
+def g10_isolation(world: World) -> Iterator[Violation]:
+    """What is provable is marked: a bad line, delta or batch beside it is no reason to leave a batch open."""
+    for execution, marked in world.marked.items():
+        results = {result.batch_id: result for result in world.poll_results.get(execution, ())}
+        for mark in marked.marks:
+            result, row = results.get(mark.batch_id), world.rows.get(mark.batch_id)
+            if mark.outcome != "skipped" or result is None or row is None or row.status not in OPEN:
+                continue
+            if not mark.reason:
+                yield Violation(guarantee="G10", what="skipped without a reason", batch_id=mark.batch_id)
+
+
+INVARIANTS: Final[Mapping[str, Callable[[World], Iterator[Violation]]]] = {
+    "G1": g1_batch_id_conservation,
+    "G2": g2_record_conservation,
+    "G3": g3_no_early_completion,
+    "G5": g5_no_silent_double_payment,
+    "G6": g6_nothing_is_unlearned,
+    "G8": g8_bounds,
+    "G9": g9_salvage,
+    "G10": g10_isolation,
+}
+"""Those that hold at any moment."""
+
+
+def check(world: World, *, settled: bool = False) -> list[Violation]:
+    """All violations. `settled`: nothing is left to do, so G4 has to hold too."""
+    found = [violation for predicate in INVARIANTS.values() for violation in predicate(world)]
+    return found + (list(g4_no_stuck_batch(world)) if settled else [])
