@@ -135,9 +135,7 @@ class Throttled(Transient):
 
     code = "throttled"
 
-    def __init__(
-        self, message: str, *, hint: str = "", retry_after_s: float | None = None, **context: object
-    ) -> None:
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None, **context: object) -> None:
         super().__init__(message, hint=hint, **context)
         self.retry_after_s = retry_after_s
 

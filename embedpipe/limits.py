@@ -6,7 +6,7 @@ Sizes are bytes, times are seconds, counts are plain. Sources: [openai] the Batc
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -40,7 +40,7 @@ BATCH_WINDOW_S: Final = 24 * 3600  # [openai] completion window
 CHROMA_BATCH_MAX: Final = 5_461  # [chroma] max_batch_size with SQLite
 CHROMA_NAME_CHARS_MIN: Final = 3  # [chroma]
 
-_positive = attrs.validators.gt(0)
+_positive: Any = attrs.validators.gt(0)
 
 
 @attrs.frozen(kw_only=True)

@@ -6,6 +6,7 @@ Nothing here does IO or knows how a value is written; `wire` and `vectors` do.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
@@ -71,7 +72,7 @@ def _check_metadata(record: Record) -> None:
                 f"{_named(record)}: metadata {ascii(name)[:40]} must be a string, number or boolean.",
                 hint="Flatten nested values, and leave out nulls.",
             )
-        if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
+        if isinstance(value, float) and not math.isfinite(value):
             raise InvalidInput(f"{_named(record)}: metadata {ascii(name)[:40]} is not a finite number.")
     try:
         size_bytes = len(_encode_sorted(dict(record.metadata)))

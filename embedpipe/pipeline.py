@@ -292,9 +292,7 @@ class Pipeline:
     def status(self) -> StatusReport:
         """How many batches are in which state, which are open, and what is published."""
         ctx = self.context
-        counts = {
-            str(status): sum(1 for _ in ctx.table.by_status(ctx.kind.batch_type, status)) for status in Status
-        }
+        counts = {str(status): sum(1 for _ in ctx.table.by_status(ctx.kind.batch_type, status)) for status in Status}
         base = context.read_base(ctx)
         return StatusReport(
             counts=counts,
@@ -311,9 +309,7 @@ class Pipeline:
         base = context.read_base(ctx)
         if base.version is None:
             return []
-        vector = self._backends.embedder.embed(
-            [text], model=ctx.model.name, dimensions=ctx.model.dimensions
-        )[0]
+        vector = self._backends.embedder.embed([text], model=ctx.model.name, dimensions=ctx.model.dimensions)[0]
         with ctx.vectors.reading(ctx.kind.database, ctx.kind.collection, version=base.version) as collection:
             return collection.search(vector, k)
 
@@ -350,9 +346,7 @@ class Pipeline:
                 output = work(at)
             except (ServiceError, MisuseError, CorruptData) as error:
                 failures.add(step.name, error)
-                self._tally(
-                    events.ItemFailed(execution_id=execution_id, step=step.name, index=at, error=str(error))
-                )
+                self._tally(events.ItemFailed(execution_id=execution_id, step=step.name, index=at, error=str(error)))
                 return None
             self._tally(events.StepFinished(execution_id=execution_id, step=step.name, index=at))
             return output

@@ -99,7 +99,7 @@ def dump_many(items: Iterable[Envelope]) -> bytes:
 
 
 @cache
-def _plan(cls: type[Envelope]) -> tuple[tuple[str, Any, bool], ...]:
+def _plan(cls: Any) -> tuple[tuple[str, Any, bool], ...]:
     return tuple(
         (field.name, field.default, bool(field.metadata.get("optional")))
         for field in attrs.fields(cls)

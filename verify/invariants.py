@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -299,7 +300,7 @@ def _content(world: World, batch_id: str) -> DeltaContent | None:
     return world.deltas.get(register.delta_key or "") if register else None
 
 
-def _gap(world: World, row: BatchRow, record: SubmittedRecord) -> str | None:
+def _gap(world: World, row: BatchRow, record: SubmittedRecord) -> str | None:  # noqa: PLR0911  one line a place
     """Why a record of a terminal batch is in no place; None where it is in one."""
     held = world.catalog.get(record.id)
     content = _content(world, row.batch_id)
@@ -401,7 +402,7 @@ def g5_no_silent_double_payment(world: World) -> Iterator[Violation]:
 def g6_nothing_is_unlearned(world: World) -> Iterator[Violation]:
     """The greater claim wins; along the published versions no id goes away and no claim goes back."""
     chain = _lineage(world)
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         older, newer = world.catalogs[before], world.catalogs[after]
         for name, entry in older.items():
             if name not in newer:

@@ -64,7 +64,7 @@ class Tally:
         elif isinstance(event, RecordsRead):
             self.read = event.records
         elif isinstance(event, Submitted):
-            self.submitted += event.records
+            self.submitted += event.records - event.skipped
             self.batches += event.batches
         elif isinstance(event, BatchCreated):
             self.created += 1

@@ -57,9 +57,7 @@ def chunked(
 ) -> Chunked:
     """What the workflow carries: small items inline up to `inline_max`; `results` is key and bucket of poll_results.json."""
     inline = len(planned) <= inline_max
-    items = tuple(
-        ChunkItem(index=chunk.index, chunk_id=chunk.chunk_id, execution_id=execution_id) for chunk in planned
-    )
+    items = tuple(ChunkItem(index=chunk.index, chunk_id=chunk.chunk_id, execution_id=execution_id) for chunk in planned)
     return Chunked(
         execution_id=execution_id,
         total_chunks=len(planned),

@@ -60,7 +60,9 @@ class Joined:
     counts: Counts
 
 
-def join(catalog: Stream, rows: Stream, *, catalog_schema: Any, rows_schema: Any, distrusted: Any = None) -> Iterator[Joined]:
+def join(
+    catalog: Stream, rows: Stream, *, catalog_schema: Any, rows_schema: Any, distrusted: Any = None
+) -> Iterator[Joined]:
     """Merge-join the sorted catalog with sorted, distinct rows.
 
     `distrusted`: an Arrow array of ids that a dead writer may have written; what is equal there is written again.

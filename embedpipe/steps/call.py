@@ -94,7 +94,8 @@ def _final_merge(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
 def _mark_complete(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
     from embedpipe.steps.mark_complete import mark_complete
 
-    return mark_complete(ctx, execution_id=_text(event, "execution_id"), **_results(ctx, event)).to_dict()
+    key = _results(ctx, event)["poll_results_s3_key"]
+    return mark_complete(ctx, execution_id=_text(event, "execution_id"), poll_results_s3_key=key).to_dict()
 
 
 CALLS: Final[Mapping[str, Callable[[Context, Mapping[str, Any]], dict[str, Any]]]] = {

@@ -16,9 +16,7 @@ def split(
 ) -> Chunked:
     """Group the deltas of `poll_results.json` and store the groups."""
     results = Result.load_many(ctx.objects.get(poll_results_s3_key).data, poll_results_s3_key)
-    planned = decide.chunks(
-        decide.deltas(results), execution_id=execution_id, chunk_rows=ctx.policy.chunk_rows
-    )
+    planned = decide.chunks(decide.deltas(results), execution_id=execution_id, chunk_rows=ctx.policy.chunk_rows)
     key = ctx.layout.chunks_key(execution_id)
     ctx.objects.put(key, dump_many(planned))
     return decide.chunked(

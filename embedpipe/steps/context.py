@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,10 +71,8 @@ def root_id(ctx: Context) -> str:
     found = read(ctx, Root, key)
     if found is None:
         fresh = Root(root_id=ctx.clock.new_id(), created_at=ctx.now_text())
-        try:
+        with suppress(PreconditionFailed):  # another was first: its id counts
             ctx.objects.put(key, fresh.dump(), if_none_match=True)
-        except PreconditionFailed:
-            pass  # another was first: its id counts
         found = read(ctx, Root, key)
     if found is None:
         raise NotFound(f"{key} was written and can't be read.", hint="Check the object store.", key=key)

@@ -12,7 +12,15 @@ from datetime import datetime, timedelta
 import attrs
 
 from embedpipe import events
-from embedpipe.errors import CorruptData, NotFound, PreconditionFailed, RefusedRequest, Throttled, Transient, Unauthorized
+from embedpipe.errors import (
+    CorruptData,
+    NotFound,
+    PreconditionFailed,
+    RefusedRequest,
+    Throttled,
+    Transient,
+    Unauthorized,
+)
 from embedpipe.lifecycle import CAPACITY_REASONS, TERMINAL_ACTIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages.creation import (
@@ -168,8 +176,6 @@ def _created(ctx: Context, row: BatchRow, batch: ProviderBatch, execution_id: st
     except PreconditionFailed:
         return False  # another invocation found it first
     ctx.on_event(
-        events.BatchCreated(
-            execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found
-        )
+        events.BatchCreated(execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found)
     )
     return True

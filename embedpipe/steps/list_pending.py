@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from embedpipe.errors import NotFound, PreconditionFailed
 from embedpipe.stages import list_pending as decide
 from embedpipe.steps.context import Context, read
@@ -13,15 +15,11 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
     key = ctx.layout.manifest_key(execution_id)
     stored = read(ctx, Manifest, key)
     if stored is None:
-        names = [
-            name for status in decide.LISTED for name in ctx.table.by_status(ctx.kind.batch_type, status)
-        ]
+        names = [name for status in decide.LISTED for name in ctx.table.by_status(ctx.kind.batch_type, status)]
         rows = decide.pending(ctx.table.get_many(list(dict.fromkeys(names))).values(), ctx.kind)
         fresh = decide.manifest(rows, ctx.kind, execution_id=execution_id, created_at=ctx.now_text())
-        try:
+        with suppress(PreconditionFailed):  # a delivery of the same execution was first: its manifest is the listing
             ctx.objects.put(key, fresh.dump(), if_none_match=True)
-        except PreconditionFailed:
-            pass  # a delivery of the same execution was first: its manifest is the listing
         stored = read(ctx, Manifest, key)
     if stored is None:
         raise NotFound(f"{key} was written and can't be read.", hint="Check the object store.", key=key)

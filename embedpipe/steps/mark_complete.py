@@ -35,9 +35,7 @@ PROOF_RECORDS = 500_000
 """[ours] Records proven in one pass over the catalog; bounds memory."""
 
 
-def mark_complete(
-    ctx: Context, *, poll_results_s3_key: str, poll_results_s3_bucket: str | None = None, execution_id: str
-) -> MarkCounts:
+def mark_complete(ctx: Context, *, poll_results_s3_key: str, execution_id: str) -> MarkCounts:
     """End every batch of `poll_results.json` that is proven. What is not stays open, and `marked.json` says why."""
     results = Result.load_many(ctx.objects.get(poll_results_s3_key).data, poll_results_s3_key)
     rows = ctx.table.get_many(list(dict.fromkeys(result.batch_id for result in results)))
@@ -55,9 +53,7 @@ def mark_complete(
 
 
 def _report(ctx: Context, counts: MarkCounts, execution_id: str) -> None:
-    figures = {
-        name: value for name, value in counts.to_dict().items() if isinstance(value, int)
-    }
+    figures = {name: value for name, value in counts.to_dict().items() if isinstance(value, int)}
     log.info(json.dumps({"event": "mark_batches_complete", "execution_id": execution_id, **figures}))
     ctx.on_event(events.MarkedComplete(execution_id=execution_id, **figures))
 

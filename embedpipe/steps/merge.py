@@ -137,7 +137,7 @@ def _edit(
     streams = [stack.enter_context(open_arrow(path, schema)).batches() for path in group.paths]
     dead = _dead_writer(ctx, folder, stack) if edition.in_place else ()
     if edition.in_place:
-        _write_journal(ctx, group, dead, execution_id)
+        _write_journal(ctx, group, execution_id)
     attempt = _Attempt(
         ctx=ctx,
         base=base,
@@ -176,7 +176,7 @@ def _ids(files: Sequence[Any]) -> Any:
     return pa.concat_arrays([batch.column("id") for file in files for batch in file.batches()])
 
 
-def _write_journal(ctx: Context, group: _Group, dead: Sequence[Any], execution_id: str) -> None:
+def _write_journal(ctx: Context, group: _Group, execution_id: str) -> None:
     key = ctx.layout.journal_key(ctx.kind.database)
     before = read(ctx, Journal, key)
     keys = (*(before[0].delta_keys if before else ()), *group.delta_keys)

@@ -231,9 +231,7 @@ def _conclude_without_files(look: _Poll, batch: ProviderBatch) -> Result:
         records = _records(look.ctx, look.row, folder, stack)
         fold = Fold(records.column("id").to_pylist() if records is not None else None)
         tries = records.column("tries").to_pylist() if records is not None else None
-        conclusion = decide.conclude(
-            batch, fold, row=look.row, tries=tries, attempts_max=look.ctx.policy.attempts_max
-        )
+        conclusion = decide.conclude(batch, fold, row=look.row, tries=tries, attempts_max=look.ctx.policy.attempts_max)
         scratch = stack.enter_context(Scratch(folder / "vectors.f32", look.row.dimensions))
         return _terminal(look, conclusion, fold, records, scratch, folder)
 
@@ -241,9 +239,7 @@ def _conclude_without_files(look: _Poll, batch: ProviderBatch) -> Result:
 # --- the delta -----------------------------------------------------------------------------------------------------
 
 
-def _terminal(
-    look: _Poll, conclusion: Conclusion, fold: Fold, records: Any, scratch: Any, folder: Path
-) -> Result:
+def _terminal(look: _Poll, conclusion: Conclusion, fold: Fold, records: Any, scratch: Any, folder: Path) -> Result:
     """Store the delta under a fresh id, `delta.json` last, and return the result that names it."""
     ctx, row = look.ctx, look.row
     delta_id = ctx.clock.new_id()
