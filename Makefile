@@ -9,9 +9,6 @@ DEV_STAMP := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := embedpipe verify tests benchmarks
 
-# .venv comes first on the path, so that tests which start `embedpipe` start this one.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench lock clean
 

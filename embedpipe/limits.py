@@ -67,6 +67,8 @@ class Policy:
     """How long a create with no known answer is searched for before it counts as lost."""
     settle_max_s: float = attrs.field(default=24 * 3600.0, validator=attrs.validators.ge(0))
     """How long a terminal batch may show fewer lines than its counts before the rest counts as missing."""
+    not_found_grace_s: float = attrs.field(default=300.0, validator=attrs.validators.ge(0))
+    """How long after its creation a batch may be unknown to the provider without anything being wrong."""
     lost_after_s: float = attrs.field(default=24 * 3600.0, validator=attrs.validators.ge(0))
     """How long a 404 for a batch is a wait."""
     capacity_wait_s: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))

@@ -7,10 +7,11 @@ A field with metadata `optional` is ours, and is left out while it has its defau
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, Final, Self, TypeVar
+from functools import cache, partial
+from typing import Any, Final, Self, TypeVar, cast
 
 import attrs
 import msgspec
@@ -62,7 +63,7 @@ class Envelope:
         """The JSON object."""
         raw = self.raw
         out: dict[str, Any] = {} if raw is None else dict(raw)
-        for name, default, optional in _plan(type(self)):
+        for name, default, optional in _plan(cast(Any, type(self))):
             value = getattr(self, name)
             plain = _CONVERTER.unstructure(value)
             if raw is None:
@@ -124,9 +125,12 @@ def _load(cls: type[E_], raw: object, where: str) -> E_:
 def _make_converter() -> MsgspecJsonConverter:
     converter = make_converter(detailed_validation=True)
 
+    # By identity: a hook for str would else take enumerations, which are strings too, as they come.
     for exact in (str, int, bool):
-        converter.register_structure_hook(exact, _strict(exact))
-    converter.register_structure_hook(float, lambda value, _: float(_strict(int, float)(value, float)))
+        converter.register_structure_hook_func(partial(operator.is_, exact), _strict(exact))
+    converter.register_structure_hook_func(
+        partial(operator.is_, float), lambda value, _: float(_strict(int, float)(value, float))
+    )
 
     def envelope_hook(cls: type[Envelope]) -> Any:
         structure = make_dict_structure_fn(cls, converter, raw=_omit())

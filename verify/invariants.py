@@ -144,7 +144,8 @@ def observe(
     ambiguous: Iterable[str] = (),
 ) -> World:
     """Read everything of one kind. For small worlds: all of it is held in memory. Needs the extra `vectors`."""
-    rows = table.get_many([name for status in Status for name in table.by_status(kind.batch_type, status)])
+    found = table.get_many([name for status in Status for name in table.by_status(kind.batch_type, status)])
+    rows = {name: row for name, row in found.items() if row.serves(kind)}
     head = _read(objects, Head, layout.head_key(kind.database, kind.collection))
     names = dict.fromkeys([*rows, *(root.batch_id for root in (head.open if head else ()))])
     registers = _by_name(names, lambda name: _read(objects, Result, layout.result_key(name)))
@@ -154,7 +155,7 @@ def observe(
     return World(
         kind=kind,
         layout=layout,
-        rows={name: row for name, row in rows.items() if row.serves(kind)},
+        rows=rows,
         head=head,
         records=_by_name(names, lambda name: _records(objects, layout.records_key(name))),
         registers=registers,

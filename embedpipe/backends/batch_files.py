@@ -76,23 +76,26 @@ def read_request(line: bytes) -> Request:
 
 
 def _refusal(line: bytes, seen: set[str]) -> tuple[str, str] | None:
+    """Code and message of what is wrong with a line; its `custom_id` joins `seen`."""
     try:
         request = _decode_request(line)
+    except msgspec.ValidationError as error:
+        return "invalid_request", f"This line is not a request: {error}"
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        code = "invalid_json_line" if not isinstance(error, msgspec.ValidationError) else "invalid_request"
-        return code, f"This line is not a valid request: {error}"
-    if request.url != ENDPOINT:
-        return "mismatched_endpoint", f"The url is not {ENDPOINT}."
-    if request.method != "POST":
-        return "invalid_method", "The method is not POST."
-    if not request.custom_id:
-        return "missing_required_parameter", "The custom_id is empty."
-    if request.custom_id in seen:
-        return "duplicate_custom_id", "The custom_id of this request came before."
-    if request.body.encoding_format not in ("float", "base64"):
-        return "invalid_request", "encoding_format is neither float nor base64."
+        return "invalid_json_line", f"This line is not JSON: {error}"
+    faults = (
+        (request.url != ENDPOINT, "mismatched_endpoint", f"The url is not {ENDPOINT}."),
+        (request.method != "POST", "invalid_method", "The method is not POST."),
+        (not request.custom_id, "missing_required_parameter", "The custom_id is empty."),
+        (request.custom_id in seen, "duplicate_custom_id", "The custom_id of this request came before."),
+        (
+            request.body.encoding_format not in ("float", "base64"),
+            "invalid_request",
+            "encoding_format is neither float nor base64.",
+        ),
+    )
     seen.add(request.custom_id)
-    return None
+    return next(((code, message) for wrong, code, message in faults if wrong), None)
 
 
 def issues(lines: Iterable[bytes], size_bytes: int, limits: Limits) -> tuple[tuple[ProviderIssue, ...], int]:

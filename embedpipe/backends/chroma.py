@@ -1,77 +1,53 @@
 """A vector store in local directories, one Chroma database each, merged in place.
 
-Layout below `root`: `{database}/` is Chroma's own directory, which any Chroma client can read, and `{database}.lock` beside
-it carries the lock: exclusive while editing, shared while reading. The client lives inside the lock and is closed before it
-is released, so a lock's end means that the files are complete. No embedding function, no telemetry, no network.
+`{root}/{database}/current` is a directory that any Chroma client can read. Editors exclude each other by a lock that ends
+with the process; readers wait for nobody. What an edition wrote appears at once and whole: at `seal`, or when its block ends
+well. A block that fails, or dies, leaves the collection as it was (`chroma_versions` says how, and why).
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-import attrs
-
+from embedpipe.backends.chroma_client import client, ensured, existing
 from embedpipe.backends.chroma_collection import ChromaCollection, mapped_errors
+from embedpipe.backends.chroma_versions import copy_version, current, draft_path, held_current, promote, sweep
 from embedpipe.backends.flock import locked
-from embedpipe.backends.vector_rows import mismatch
-from embedpipe.errors import CollectionMismatch, NotFound, missing_extra
+from embedpipe.errors import NotFound
 from embedpipe.layout import safe_name
-from embedpipe.limits import CHROMA_NAME_CHARS_MIN
-from embedpipe.ports import Collection, Edition, VectorStore
+from embedpipe.model import Hit
+from embedpipe.ports import Collection, Edition, VectorRows, VectorStore
 
-DIMENSIONS_KEY: Final = "embedpipe_dimensions"
-"""In a collection's metadata; also says that the collection is ours."""
-NAME_KEY: Final = "embedpipe_name"
-RELEASE_POLLS_MAX: Final = 1_000
-RELEASE_POLL_S: Final = 0.002
-
-# Chroma shares one system among the clients of a path, and counts them without a lock of its own.
-_OPENING: Final = threading.Lock()
-
-
-def chroma_name(name: str) -> str:
-    """The name that Chroma accepts for a collection: ours, or, where ours is too short or ends wrongly, a framed one.
-
-    No name of ours has a dot, so framed names never meet others.
-
-    >>> chroma_name("words"), chroma_name("ab"), chroma_name("words-")
-    ('words', 'embedpipe.ab.0', 'embedpipe.words-.0')
-    """
-    if len(name) >= CHROMA_NAME_CHARS_MIN and name[-1].isalnum():
-        return name
-    return f"embedpipe.{name}.0"
-
-
-@attrs.frozen
-class ChromaEdition:
-    """An edition in place: what is written shows at once."""
-
-    collection: ChromaCollection
-    in_place: bool = True
-
-    def seal(self, prefix: str) -> None:
-        """Nothing to do in place."""
+if TYPE_CHECKING:
+    from embedpipe.ports import Vectors
 
 
 class ChromaVectorStore:
-    """Collections below `root`, a local directory (no network file system). Opens nothing until it is used."""
+    """Collections below `root`, a local directory (no network file system). Opens nothing until it is used.
+
+    An edition that writes first copies the collection, at the speed of the disk, and needs that much free space.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = Path(root)
 
     @contextmanager
     def reading(self, database: str, collection: str, *, version: str) -> Iterator[Collection]:  # noqa: ARG002 in place
-        """What is there now, whatever `version` says; waits while an editor is at work."""
-        path = self._path(database)
-        if not (path / "chroma.sqlite3").exists():
-            raise _nothing(database, collection)
-        with locked(self._lock_path(database), shared=True), _client(path) as client:
-            yield self._existing(client, database, collection)
+        """What was there when the block began, whatever `version` says and however long it runs."""
+        home = self._home(database)
+        name = safe_name(collection, "collection")
+        with held_current(home) as path:
+            if path is None:
+                raise _nothing(database, name)
+            with client(path) as opened:
+                found = existing(opened, name)
+                if found is None:
+                    raise _nothing(database, name)
+                yield found
 
     @contextmanager
     def editing(
@@ -82,134 +58,133 @@ class ChromaVectorStore:
         version: str | None,  # noqa: ARG002 in place there is one version: what is there
         dimensions: int,
     ) -> Iterator[Edition]:
-        """Waits for readers and editors, and keeps both out."""
-        path = self._path(database)
-        with mapped_errors(collection):
-            path.mkdir(parents=True, exist_ok=True)
-        with locked(self._lock_path(database)), _client(path) as client:
-            yield ChromaEdition(_opened(client, database, safe_name(collection, "collection"), dimensions))
+        """Waits for other editors. `CollectionMismatch`, `StorageFull`, `CorruptData`."""
+        home = self._home(database)
+        name = safe_name(collection, "collection")
+        with mapped_errors(str(home)):
+            home.mkdir(parents=True, exist_ok=True)
+        with locked(home / "lock"):
+            with mapped_errors(str(home)):
+                sweep(home)
+            edition = ChromaEdition(home, database, name, dimensions)
+            try:
+                edition.begin()
+                yield edition
+                edition.commit()
+            finally:
+                edition.close()
 
-    def _path(self, database: str) -> Path:
+    def _home(self, database: str) -> Path:
         return self._root / safe_name(database, "database")
-
-    def _lock_path(self, database: str) -> Path:
-        return self._root / f"{database}.lock"
-
-    def _existing(self, client: Any, database: str, name: str) -> ChromaCollection:
-        found = _find(client, name)
-        if found is None:
-            raise _nothing(database, name)
-        return ChromaCollection(found, name, dimensions=_dimensions(found), slice_rows=client.get_max_batch_size())
 
 
 def _nothing(database: str, name: str) -> NotFound:
     return NotFound(f"Database {database} has no collection {name}.", hint="Nothing was merged yet.")
 
 
-def _opened(client: Any, database: str, name: str, dimensions: int) -> ChromaCollection:
-    """The collection to edit, made where there is none."""
-    with mapped_errors(name):
-        found = _find(client, name)
-        if found is not None and _dimensions(found) != dimensions:
-            # An empty collection binds nobody: a first merge that never wrote may be followed by another model.
-            if found.count():
-                raise mismatch(name, _dimensions(found), dimensions)
-            client.delete_collection(chroma_name(name))
-            found = None
-        if found is None:
-            found = _made(client, database, name, dimensions)
-        return ChromaCollection(found, name, dimensions=dimensions, slice_rows=client.get_max_batch_size())
+class ChromaEdition:
+    """The collection as one editor sees it: the current version until the first write, then a draft. It is a `Collection`."""
 
+    in_place = True
 
-def _made(client: Any, database: str, name: str, dimensions: int) -> Any:
-    for other in client.list_collections():
-        if DIMENSIONS_KEY in (other.metadata or {}):
-            raise CollectionMismatch(
-                f"Database {database} holds collection {other.metadata.get(NAME_KEY, other.name)}, not {name}.",
-                hint="One database holds one collection: give the kind another database.",
-            )
-    return client.create_collection(
-        chroma_name(name),
-        embedding_function=None,
-        configuration={"hnsw": {"space": "cosine"}},
-        metadata={DIMENSIONS_KEY: dimensions, NAME_KEY: name},
-    )
+    def __init__(self, home: Path, database: str, name: str, dimensions: int) -> None:
+        self._home = home
+        self._database = database
+        self._name = name
+        self._dimensions = dimensions
+        self._draft: Path | None = None
+        self._stack = ExitStack()
+        self._inner: ChromaCollection | None = None
 
+    @property
+    def collection(self) -> Collection:
+        """Where the merge writes."""
+        return self
 
-def _find(client: Any, name: str) -> Any:
-    from chromadb.errors import NotFoundError
+    def begin(self) -> None:
+        """Open what is there, for reading; a draft at once where there is nothing to read."""
+        path = current(self._home)
+        if path is not None:
+            found = existing(self._stack.enter_context(client(path)), self._name)
+            if found is not None and found.dimensions == self._dimensions:
+                self._inner = found
+                return
+        self._write_to_draft()
 
-    with mapped_errors(name):
-        try:
-            found = client.get_collection(chroma_name(name), embedding_function=None)
-        except NotFoundError:
-            return None
-    space = (found.configuration_json.get("hnsw") or {}).get("space", "l2")
-    if space != "cosine":
-        raise CollectionMismatch(
-            f"Collection {name} measures {space} distances, not cosine.",
-            hint="Use another database; the distance of a Chroma collection cannot be changed.",
-        )
-    return found
+    def seal(self, prefix: str) -> None:  # noqa: ARG002 in place nothing goes to the object store
+        """Make what was written current, and durable. Later writes begin another draft."""
+        if self._draft is not None:
+            self.commit()
+            self.begin()
 
-
-def _dimensions(found: Any) -> int:
-    """What its metadata says; for a collection that others made, the length of a vector; 0 where it is empty."""
-    metadata: Mapping[str, object] = found.metadata or {}
-    said = metadata.get(DIMENSIONS_KEY)
-    if isinstance(said, int):
-        return said
-    sample = found.get(limit=1, include=["embeddings"])["embeddings"]
-    return len(sample[0]) if len(sample) else 0
-
-
-@contextmanager
-def _client(path: Path) -> Iterator[Any]:
-    """A client of one directory, closed at the end."""
-    try:
-        import chromadb
-        from chromadb.config import Settings
-    except ImportError as error:
-        raise missing_extra("chroma", error.name or "chromadb") from None
-    with _OPENING, mapped_errors(path.name):
-        # `_env_file`: Chroma would read a .env of the current directory, and stop at names it does not know.
-        make_settings: Any = Settings  # its type does not tell of `_env_file`
-        settings = make_settings(_env_file=None, anonymized_telemetry=False, allow_reset=False)
-        client: Any = chromadb.PersistentClient(path.resolve(), settings=settings)
-    try:
-        yield client
-    finally:
-        with _OPENING:
-            client.close()
-            _wait_released(path.resolve())
-
-
-def _wait_released(path: Path) -> None:
-    """Wait until this process has no file open below `path`: Chroma's threads close them a moment after `close`.
-
-    Where another client of this process reads the same path, or where the system cannot tell, there is nothing to wait for.
-    """
-    from chromadb.api.shared_system_client import SharedSystemClient
-
-    pause = threading.Event()
-    for _ in range(RELEASE_POLLS_MAX):
-        if str(path) in SharedSystemClient._identifier_to_system or not _open_below(path):
+    def commit(self) -> None:
+        """Make a draft current. The edition has nothing open afterwards."""
+        if self._draft is None:
             return
-        pause.wait(RELEASE_POLL_S)
+        draft = self._draft
+        with mapped_errors(str(self._home)):
+            # A count makes Chroma bring its index up to date, so that readers have nothing to write there.
+            self._reader().count()
+            self._inner = None
+            self._stack.close()
+            promote(self._home, draft)
+            self._draft = None
+            sweep(self._home)
 
+    def close(self) -> None:
+        """Close, and drop a draft that was not sealed."""
+        self._inner = None
+        self._stack.close()
+        if self._draft is not None:
+            shutil.rmtree(self._draft, ignore_errors=True)
+            self._draft = None
 
-def _open_below(path: Path) -> bool:
-    table = Path("/proc/self/fd")
-    start = f"{path}{os.sep}"
-    for entry in table.iterdir() if table.is_dir() else ():
-        try:
-            if str(entry.readlink()).startswith(start):
-                return True
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return False
+    def upsert(self, rows: VectorRows) -> None:
+        """As the port says."""
+        self._write_to_draft().upsert(rows)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """As the port says."""
+        self._write_to_draft().delete(ids)
+
+    def get(self, ids: Sequence[str]) -> VectorRows:
+        """As the port says."""
+        return self._reader().get(ids)
+
+    def ids(self, *, after: str = "") -> Iterator[str]:
+        """As the port says."""
+        yield from self._reader().ids(after=after)
+
+    def count(self) -> int:
+        """How many rows."""
+        return self._reader().count()
+
+    def search(self, vector: Vectors, k: int) -> list[Hit]:
+        """As the port says."""
+        return self._reader().search(vector, k)
+
+    def _reader(self) -> ChromaCollection:
+        if self._inner is None:
+            raise NotFound(f"The edition of {self._name} is closed.")
+        return self._inner
+
+    def _write_to_draft(self) -> ChromaCollection:
+        if self._draft is None:
+            self._inner = None
+            self._stack.close()
+            with mapped_errors(str(self._home)):
+                self._draft = draft_path(self._home)
+                source = current(self._home)
+                if source is None:
+                    self._draft.mkdir()
+                else:
+                    copy_version(source, self._draft)
+            opened = self._stack.enter_context(client(self._draft))
+            self._inner = ensured(opened, self._database, self._name, self._dimensions)
+        return self._reader()
 
 
 if TYPE_CHECKING:
     _store: type[VectorStore] = ChromaVectorStore
     _edition: type[Edition] = ChromaEdition
+    _collection: type[Collection] = ChromaEdition

@@ -8,12 +8,13 @@ names those that must go. Knows nothing of files or locks.
 from __future__ import annotations
 
 import errno
+import heapq
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from embedpipe.backends.vector_rows import checked_query, checked_vectors, empty_rows, slices
+from embedpipe.backends.vector_rows import checked_query, checked_vectors, cosine_distances, empty_rows, slices
 from embedpipe.errors import (
     CorruptData,
     EmbedpipeError,
@@ -45,8 +46,8 @@ class ChromaCollection:
 
     def __init__(self, inner: Any, name: str, *, dimensions: int, slice_rows: int = CHROMA_BATCH_MAX) -> None:
         self._inner = inner
-        self._name = name
-        self._dimensions = dimensions
+        self._what = f"Collection {name}"
+        self.dimensions = dimensions
         self._slice_rows = slice_rows
 
     def upsert(self, rows: VectorRows) -> None:
@@ -54,11 +55,11 @@ class ChromaCollection:
 
         `InvalidInput` for a whole number beyond 64 bits.
         """
-        vectors = checked_vectors(rows, self._dimensions)
+        vectors = checked_vectors(rows, self.dimensions)
         metadatas = [_to_chroma(row_id, each) for row_id, each in zip(rows.ids, rows.metadatas, strict=True)]
         for part in slices(len(rows.ids), self._slice_rows):
             ids, documents = list(rows.ids[part]), list(rows.documents[part])
-            with mapped_errors(self._name):
+            with mapped_errors(self._what):
                 replaced = self._make_way(ids, documents, metadatas[part])
                 self._inner.upsert(ids=ids, embeddings=vectors[part], metadatas=replaced, documents=documents)
 
@@ -93,7 +94,7 @@ class ChromaCollection:
         """As the port says, in slices."""
         unique = list(dict.fromkeys(ids))
         for part in slices(len(unique), self._slice_rows):
-            with mapped_errors(self._name):
+            with mapped_errors(self._what):
                 self._inner.delete(ids=unique[part])
 
     def get(self, ids: Sequence[str]) -> VectorRows:
@@ -103,14 +104,14 @@ class ChromaCollection:
         unique = list(dict.fromkeys(ids))
         found: dict[str, tuple[Any, str | None, Metadata]] = {}
         for part in slices(len(unique), self._slice_rows):
-            with mapped_errors(self._name):
+            with mapped_errors(self._what):
                 answer = self._inner.get(ids=unique[part], include=["embeddings", "documents", "metadatas"])
             columns = (answer["ids"], answer["embeddings"], answer["documents"], answer["metadatas"])
             for row_id, vector, document, metadata in zip(*columns, strict=True):
                 found[row_id] = (np.asarray(vector, np.float32), document, _from_chroma(metadata))
         kept = [row_id for row_id in ids if row_id in found]
         if not kept:
-            return empty_rows(self._dimensions)
+            return empty_rows(self.dimensions)
         return VectorRows(
             ids=kept,
             vectors=np.stack([found[row_id][0] for row_id in kept]),
@@ -123,7 +124,7 @@ class ChromaCollection:
         found: list[str] = []
         start = 0
         while True:
-            with mapped_errors(self._name):
+            with mapped_errors(self._what):
                 page = self._inner.get(limit=IDS_PAGE, offset=start, include=[])["ids"]
             if not page:
                 break
@@ -135,23 +136,42 @@ class ChromaCollection:
 
     def count(self) -> int:
         """How many rows."""
-        with mapped_errors(self._name):
+        with mapped_errors(self._what):
             return int(self._inner.count())
 
     def search(self, vector: Vectors, k: int) -> list[Hit]:
-        """By Chroma's graph index, so nearly always the nearest, but not provably."""
-        query = checked_query(vector, self._dimensions)
+        """By Chroma's graph index: nearly always the nearest, but not provably.
+
+        Many equal vectors cut the graph into islands; where it finds too few rows, every row is looked at instead.
+        """
+        query = checked_query(vector, self.dimensions)
         wanted = min(k, self.count())
         if wanted <= 0:
             return []
-        with mapped_errors(self._name):
+        with mapped_errors(self._what):
             answer = self._inner.query(
                 query_embeddings=query[None, :], n_results=wanted, include=["distances", "documents", "metadatas"]
             )
+        if len(answer["ids"][0]) < wanted:
+            return self._search_all(query, wanted)
         columns = (answer["ids"][0], answer["distances"][0], answer["documents"][0], answer["metadatas"][0])
         return [
             Hit(id=row_id, distance=float(distance), document=document, metadata=_from_chroma(metadata))
             for row_id, distance, document, metadata in zip(*columns, strict=True)
+        ]
+
+    def _search_all(self, query: Vectors, k: int) -> list[Hit]:
+        """Exactly, in the memory of one page and `k` answers."""
+        best: list[tuple[float, str]] = []
+        for start in range(0, self.count(), self._slice_rows):
+            with mapped_errors(self._what):
+                page = self._inner.get(limit=self._slice_rows, offset=start, include=["embeddings"])
+            found = zip(cosine_distances(page["embeddings"], query), page["ids"], strict=True)
+            best = heapq.nsmallest(k, [*best, *found])
+        rows = self.get([row_id for _, row_id in best])
+        return [
+            Hit(id=row_id, distance=distance, document=document, metadata=metadata)
+            for (distance, row_id), document, metadata in zip(best, rows.documents, rows.metadatas, strict=True)
         ]
 
 
@@ -181,28 +201,29 @@ _SIGNS: Final[tuple[tuple[str, type[ServiceError] | type[CorruptData], str], ...
     ("database is locked", Unavailable, "Close other programs that use the directory and run again."),
     ("malformed", CorruptData, "Restore the directory from a copy, or delete it and run again from the first batch."),
     ("not a database", CorruptData, "Restore the directory from a copy, or delete it and run again."),
+    ("Error finding id", CorruptData, "The index lacks rows; restore the directory from a copy."),
     ("hnsw", CorruptData, "The index files are damaged; restore the directory from a copy."),
 )
 
 
 @contextmanager
-def mapped_errors(name: str) -> Iterator[None]:
-    """Inside it, errors of Chroma, SQLite and the disk come out as ours. `name` is the collection."""
+def mapped_errors(what: str) -> Iterator[None]:
+    """Inside it, errors of Chroma, SQLite and the disk come out as ours; `what` begins their message."""
     try:
         yield
     except EmbedpipeError:
         raise
     except Exception as error:
-        raise _ours(error, name) from error
+        raise _ours(error, what) from error
 
 
-def _ours(error: BaseException, name: str) -> EmbedpipeError:
+def _ours(error: BaseException, what: str) -> EmbedpipeError:
     from chromadb.errors import ChromaError, InvalidArgumentError, NotFoundError
 
-    said = f"Collection {name}: {error}"
+    said = f"{what}: {error}"
     for sign, kind, hint in _SIGNS:
         if sign.lower() in str(error).lower():
-            return kind(said, hint=hint, collection=name)
+            return kind(said, hint=hint)
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return StorageFull(said, hint="Free some space and run again.") if full else ServiceError(said)
@@ -211,7 +232,7 @@ def _ours(error: BaseException, name: str) -> EmbedpipeError:
     if isinstance(error, (InvalidArgumentError, ValueError, TypeError)):
         return InvalidInput(said)
     if isinstance(error, (ChromaError, sqlite3.Error)):
-        return ServiceError(said, collection=name)
+        return ServiceError(said)
     raise error
 
 

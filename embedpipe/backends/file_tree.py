@@ -140,9 +140,8 @@ def _entries(root: Path, names: Names, folder: str, prefix: str, after: str, fol
 
     def matters(name: str) -> bool:
         key = folder + name
-        if not name.endswith("/"):
-            return key.startswith(prefix) and key > after
-        return (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key))
+        # `after` may lie inside a directory: then its greater half matters.
+        return key.startswith(prefix) and (key > after or (name.endswith("/") and after.startswith(key)))
 
     found: list[_Entry] = []
     pending: list[Names] = [()]

@@ -1,7 +1,7 @@
-"""A lock between threads and processes of one machine: `flock` on a file, held from `with` to its end.
+"""A lock between threads and processes of one machine: `flock` on a file or directory, held from `with` to its end.
 
 The rule: a live holder never loses it, and a dead one never keeps it, because the kernel drops it with the process. Each
-holder opens the file anew, so threads of one process exclude each other too. Not for network file systems.
+holder opens the path anew, so threads of one process exclude each other too. Not for network file systems.
 """
 
 from __future__ import annotations
@@ -14,11 +14,38 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Wait for and hold the lock; many may share it where all ask for `shared`. The file stays when it is released."""
+def locked(path: Path) -> Iterator[None]:
+    """Wait for and hold the exclusive lock on a file, made if need be. The file stays when it is released."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with _held(descriptor, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def shared(directory: Path) -> Iterator[None]:
+    """Hold a lock on a directory that others may share too. `FileNotFoundError` where it is not."""
+    with _held(os.open(directory, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def unshared(directory: Path) -> Iterator[bool]:
+    """Try to hold a directory alone; False, at once, where somebody shares it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        yield False
+        return
+    with _held(descriptor, fcntl.LOCK_EX):
+        yield True
+
+
+@contextmanager
+def _held(descriptor: int, operation: int) -> Iterator[None]:
+    try:
+        fcntl.flock(descriptor, operation)
         try:
             yield
         finally:

@@ -39,6 +39,7 @@ PAGE_ROWS: Final = 1_000
 KEYS_PER_QUERY: Final = 500
 """SQLite allows 999 variables in its oldest builds; each key takes one, and the sort key one more."""
 BUSY_TIMEOUT_S: Final = 30.0
+"""How long a writer waits for another one; a write takes a millisecond."""
 USER_VERSION: Final = 1
 
 _SCHEMA: Final = f"""
@@ -69,7 +70,8 @@ _PAGE: Final = (
 class SqliteBatchTable:
     """Items in the table `items` of the file at `path`, which the first write makes."""
 
-    def __init__(self, path: Path, layout: Layout = SEED) -> None:
+    def __init__(self, path: Path, layout: Layout = SEED, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self._busy_timeout_s = busy_timeout_s
         self._path = Path(path).absolute()
         self._layout = layout
         self._idle: list[sqlite3.Connection] = []
@@ -211,7 +213,7 @@ class SqliteBatchTable:
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
             self._prepare(connection)
@@ -263,7 +265,7 @@ def _mapped(error: sqlite3.Error, path: Path) -> EmbedpipeError:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
-        return Throttled(f"{path} stayed locked for {BUSY_TIMEOUT_S:.0f} s.", hint="Another process is writing to it.")
+        return Throttled(f"{path} stayed locked.", hint="Another process writes to it for long.")
     if primary == sqlite3.SQLITE_FULL:
         return StorageFull(f"{path}: {error}.", hint="Free some space and run the same command again.")
     if primary in _CORRUPT:

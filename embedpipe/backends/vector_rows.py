@@ -33,7 +33,8 @@ def checked_vectors(rows: VectorRows, dimensions: int) -> Vectors:
         raise InvalidInput(f"{count - len(set(rows.ids))} ids come twice in one call.", hint="Make them distinct.")
     if count and vectors.shape[1:] != (dimensions,):
         raise CollectionMismatch(
-            f"Vectors of shape {vectors.shape} do not fit a collection of {dimensions} dimensions.", dimensions=dimensions
+            f"Vectors of shape {vectors.shape} do not fit a collection of {dimensions} dimensions.",
+            dimensions=dimensions,
         )
     if not np.isfinite(vectors).all():
         at = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
@@ -47,11 +48,23 @@ def checked_query(vector: Vectors, dimensions: int) -> Vectors:
     query: Vectors = np.asarray(vector, dtype=np.float32)
     if query.shape != (dimensions,):
         raise CollectionMismatch(
-            f"A query of shape {query.shape} does not fit a collection of {dimensions} dimensions.", dimensions=dimensions
+            f"A query of shape {query.shape} does not fit a collection of {dimensions} dimensions.",
+            dimensions=dimensions,
         )
     if not np.isfinite(query).all():
         raise InvalidInput("The query has a number that is not finite.")
     return query
+
+
+def cosine_distances(vectors: Any, query: Vectors) -> list[float]:
+    """Of each row of shape (n, dimensions), 0 to 2. A vector of length 0 is at right angles to everything."""
+    np = _numpy()
+    matrix = np.asarray(vectors, np.float32)
+    lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(query)
+    distances: list[float] = (
+        1.0 - np.divide(matrix @ query, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    ).tolist()
+    return distances
 
 
 def mismatch(name: str, found: object, wanted: int) -> CollectionMismatch:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -80,12 +83,25 @@ def _print(
         console.print()
         console.print(question, style="bold")
         print_hits(console, hits)
+    root = _short(config.root)
     console.print()
     print_facts(
         console,
         [
-            ("kept in", config.root),
-            ("ask it yourself", f'embedpipe search "what is a closure?" --kind line --root {config.root}'),
-            ("remove it", f"rm -r {config.root}"),
+            ("kept in", root),
+            ("ask it yourself", f'{_program()} search "what is a closure?" --kind line --root {root}'),
+            ("remove it", f"rm -r {root}"),
         ],
     )
+
+
+def _program() -> str:
+    """How this program can be called again: by name where that finds it, else by its path."""
+    path = Path(sys.argv[0])
+    return path.name if shutil.which(path.name) == str(path) else str(_short(path))
+
+
+def _short(path: Path) -> Path:
+    """The path as seen from here, where that is below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

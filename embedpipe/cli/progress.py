@@ -47,15 +47,20 @@ class Tally:
     submitted: int = 0
     batches: int = 0
     created: int = 0
-    ended: dict[str, int] = attrs.field(factory=dict)
-    """Records accounted for, by batch: a batch may be polled again after it has ended."""
+    ended: dict[str, BatchPolled] = attrs.field(factory=dict)
+    """The last word on each batch: one may be polled again after it has ended."""
     merged: int = 0
     to_merge: int = 0
 
     @property
     def answered(self) -> int:
         """Records that the provider is done with."""
-        return sum(self.ended.values())
+        return sum(event.vectors + event.rejected + event.retry for event in self.ended.values())
+
+    @property
+    def vectors(self) -> int:
+        """Vectors among them: what there is to merge, as far as is known."""
+        return sum(event.vectors for event in self.ended.values())
 
     def add(self, event: RunEvent) -> str:
         """Take in one event; return a sentence when a person should read about it at once."""
@@ -69,14 +74,11 @@ class Tally:
         elif isinstance(event, BatchCreated):
             self.created += 1
         elif isinstance(event, BatchPolled):
-            self._polled(event)
+            if event.action in TERMINAL_ACTIONS:
+                self.ended[event.batch_id] = event
         elif isinstance(event, RowsMerged):
-            self.merged, self.to_merge = event.rows, event.total
+            self.merged, self.to_merge = event.rows, max(event.total, self.vectors)
         return _sentence(event)
-
-    def _polled(self, event: BatchPolled) -> None:
-        if event.action in TERMINAL_ACTIONS:
-            self.ended[event.batch_id] = event.vectors + event.rejected + event.retry
 
     def line(self) -> str:
         """All of it in one line."""

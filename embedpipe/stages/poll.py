@@ -45,6 +45,7 @@ class WaitReason(StrEnum):
     UNKNOWN_STATUS = "unknown_status"
     CREATING = "creating"
     SETTLING = "settling"  # the provider's counts are ahead of its files
+    NOT_YET_FOUND = "not_yet_found"  # a new batch that the provider does not show yet
     NOT_FOUND = "not_found"
     UNAUTHORIZED = "unauthorized"
 
@@ -331,6 +332,8 @@ def rejected_lines(rejected: Iterable[Rejected]) -> bytes:
     return b"".join(entry.dump() + b"\n" for entry in rejected)
 
 
-def lost_batch(policy: Policy, since: datetime, now: datetime, *, project_is_ours: bool) -> bool:
-    """Whether a batch that the provider does not know counts as lost: long enough, and in a project that has our files."""
-    return project_is_ours and overdue(since, now, policy.lost_after_s)
+def unknown_reason(row: BatchRow, now: datetime, policy: Policy) -> WaitReason:
+    """What a 404 means: nothing yet while the batch is new, else that it, or the project, is not there."""
+    began = row.creating_at or row.submitted_at
+    fresh = began is not None and not overdue(began, now, policy.not_found_grace_s)
+    return WaitReason.NOT_YET_FOUND if fresh else WaitReason.NOT_FOUND

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from embedpipe.errors import NotFound, PreconditionFailed
+from embedpipe.errors import InvalidInput, NotFound, PreconditionFailed
 from embedpipe.stages import list_pending as decide
 from embedpipe.steps.context import Context, read
 from embedpipe.wire import Listing, Manifest, dump_many
@@ -21,8 +21,21 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
         with suppress(PreconditionFailed):  # a delivery of the same execution was first: its manifest is the listing
             ctx.objects.put(key, fresh.dump(), if_none_match=True)
         stored = read(ctx, Manifest, key)
+    else:
+        _check_ours(ctx, stored[0])
     if stored is None:
         raise NotFound(f"{key} was written and can't be read.", hint="Check the object store.", key=key)
     manifest = stored[0]
     ctx.objects.put(ctx.layout.items_key(execution_id), dump_many(manifest.batches))
     return decide.listing(manifest, inline_max=ctx.policy.inline_batches_max, key=key, bucket=ctx.objects.bucket)
+
+
+def _check_ours(ctx: Context, manifest: Manifest) -> None:
+    """Refuse the listing of an execution of another collection: its deltas would be merged into ours."""
+    rows = ctx.table.get_many([batch.batch_id for batch in manifest.batches])
+    if not all(row.serves(ctx.kind) for row in rows.values()):
+        raise InvalidInput(
+            f"Execution {manifest.execution_id} listed batches of another collection than '{ctx.kind.collection}'.",
+            hint="Give each execution an id of its own.",
+            execution_id=manifest.execution_id,
+        )

@@ -128,10 +128,10 @@ def _asked(look: _Poll, provider_batch_id: str) -> Result:
 
 def _unknown(look: _Poll) -> Result:
     """404: a wait, until it has lasted its limit in a project that surely is ours."""
-    limit_s = look.ctx.policy.lost_after_s
-    if look.overdue(WaitReason.NOT_FOUND, limit_s) and _project_is_ours(look.ctx, look.row):
+    policy = look.ctx.policy
+    if look.overdue(WaitReason.NOT_FOUND, policy.lost_after_s) and _project_is_ours(look.ctx, look.row):
         return _conclude_without_files(look, decide.ended_without_batch("lost"))
-    return look.wait(WaitReason.NOT_FOUND, "not_found")
+    return look.wait(decide.unknown_reason(look.row, look.ctx.clock.now(), policy), "not_found")
 
 
 def _project_is_ours(ctx: Context, row: BatchRow) -> bool:
@@ -157,6 +157,8 @@ def _without_name(look: _Poll) -> Result:
         found = next((b for b in ctx.provider.list() if b.metadata.get(METADATA_BATCH_ID) == row.batch_id), None)
     except Unauthorized:
         return look.wait(WaitReason.UNAUTHORIZED, "unauthorized")
+    if found is None and not _project_is_ours(ctx, row):
+        return look.wait(WaitReason.NOT_FOUND, "not_found")  # the list of another project says nothing
     if found is None:
         ctx.on_event(events.AmbiguousCreate(execution_id=look.execution_id, batch_id=row.batch_id, lost=True))
         return _conclude_without_files(look, decide.ended_without_batch("create_lost"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedpipe import events
-from embedpipe.errors import PreconditionFailed
+from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
 from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
 from embedpipe.model import BatchRow, Record
 from embedpipe.steps.context import (
@@ -141,12 +141,15 @@ def _standing(batches: Stream, rejected: frozenset[str], schema: object) -> Stre
 
 
 def _rejected_ids(ctx: Context, batch_id: str, folder: Path) -> frozenset[str]:
-    found = read_result(ctx, batch_id)
-    if found is None or found[0].action not in TERMINAL_ACTIONS or not found[0].delta_key:
+    """What the batch has rejected. Where that can't be read, nothing: its claims stand until a poll has mended it."""
+    try:
+        found = read_result(ctx, batch_id)
+        if found is None or found[0].action not in TERMINAL_ACTIONS or not found[0].delta_key:
+            return frozenset()
+        delta = read_delta(ctx, found[0].delta_key, found[0].delta_sha256)
+        path = download_checked(ctx, found[0].delta_key, delta, ctx.layout.rejected_file, folder)
+    except (CorruptData, NotFound):
         return frozenset()
-    result = found[0]
-    delta = read_delta(ctx, found[0].delta_key, result.delta_sha256)
-    path = download_checked(ctx, found[0].delta_key, delta, ctx.layout.rejected_file, folder)
     return frozenset(Rejected.load(line, str(path)).id for line in path.read_bytes().splitlines() if line)
 
 

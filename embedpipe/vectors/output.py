@@ -85,7 +85,7 @@ class _Line(msgspec.Struct, gc=False):
 _CUT: Final = b'"<embedding>"'
 _CUT_RAW: Final = msgspec.Raw(_CUT)
 _EMBEDDING: Final = re.compile(rb'"embedding"[ \t\r]*:[ \t\r]*([\["])')
-# A parser keeps buffers of a dozen times the longest array it has seen, so a long one gets a parser of its own.
+# A parser keeps buffers several times as long as the longest array it has seen, so a long one gets its own.
 _SHARED_PARSER_BYTES: Final = 1 << 20
 
 

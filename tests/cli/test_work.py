@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,8 @@ def test_bad_input_is_one_sentence_and_nothing_is_lost(run: Run, fruits: Path, t
     if what == "other text":
         assert "bad.jsonl:3" in ended.stderr
         assert "bad.jsonl:4" in ended.stderr
-    assert run("status", "--json").document == before
+    after = run("status", "--json").document
+    assert (after["counts"], after["version"]) == (before["counts"], before["version"])
     assert run("run", fruits, "--json").document["skipped"] == 3
 
 
@@ -193,10 +194,10 @@ def test_ctrl_c_while_reading_ends_at_once(tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_at_a_safe_boundary_and_the_next_run_goes_on(run: Run, fruits: Path, tmp_path: Path) -> None:
     running = process(tmp_path, "run", fruits.name, "--set", "provider.delay_s=3600", "--debug")
-    assert running.stderr is not None
+    pause = threading.Event()
     while not (tmp_path / ".embedpipe" / "objects" / "poll_results").exists():
         assert running.poll() is None
-        os.sched_yield()
+        pause.wait(0.01)
     running.send_signal(signal.SIGINT)
     stdout, shown = running.communicate(timeout=60)
     assert (running.returncode, stdout) == (130, "")

@@ -256,12 +256,13 @@ def clock() -> Any:
 def test_one_s_own_backends_are_built_from_their_names(tmp_path: Path, clock: Any) -> None:
     config = config_of(tmp_path)
     config = load(tmp_path, flags={**_flags(config), "table.size": "5"})
+    Store.closed = 0
     backends = build(config, clock=clock)
     assert isinstance(backends, Backends)
     assert (backends.table.size, backends.objects.size) == (5, 1)  # type: ignore[attr-defined]
     assert backends.table.clock is clock  # type: ignore[attr-defined]
     assert backends.embedder is backends.provider
-    Store.closed = 0
+    assert Store.closed == 0
     backends.close()
     assert Store.closed == 4
 

@@ -155,6 +155,7 @@ def test_a_vector_beside_a_failing_status_is_not_taken() -> None:
     assert not one(failed(body), 1).has_vector
     assert one(failed(body, None), 1).has_vector  # servers that leave the status out
     assert not one(line_of([1.0], error={"code": "x"}), 1).has_vector
+    assert not one(failed({**body, "error": {"code": "x"}}, 200), 1).has_vector
 
 
 def test_data_goes_by_index() -> None:
@@ -162,6 +163,14 @@ def test_data_goes_by_index() -> None:
     found = one(failed(body, 200), 1)
     assert found.vector is not None
     assert found.vector.tolist() == [1.0]
+    unnamed = {"data": [{"embedding": [1.0]}, {"embedding": packed(2.0)}]}
+    assert one(failed(unnamed, 200), 1).problem == "no_embedding"
+
+
+def test_an_embedding_elsewhere_is_not_the_lines_own() -> None:
+    # The second embedding is the very text that stands for a cut-out one.
+    line = line_of("<embedding>").replace(b'{"id"', b'{"other": {"embedding": [1.0]}, "id"')
+    assert one(line, 1).problem == "bad_base64"
 
 
 def test_the_last_of_doubled_keys_counts() -> None:
@@ -183,6 +192,7 @@ def test_the_last_of_doubled_keys_counts() -> None:
         b"\xef\xbb\xbf\xef\xbb\xbf" + line_of([1.0]),
         b'{"a":' * 200_000,
         b"[" * 200_000,
+        line_of([1.0], more=0).replace(b'"more": 0', b'"more": ' + b"[" * 200_000 + b"]" * 200_000),
     ],
 )
 def test_what_is_no_json_object_is_unparsable(line: bytes) -> None:
@@ -194,6 +204,8 @@ def test_lines_are_numbered_with_blank_ones_and_a_byte_order_mark_is_skipped() -
     file = b"\xef\xbb\xbf" + line_of([1.0]) + b"\r\n\r\n  \n" + line_of([2.0]) + b"\n" + line_of([3.0])[:40]
     found = list(parse_output([file], 1))
     assert [(line.number, line.problem) for line in found] == [(1, None), (4, None), (5, "unparsable")]
+    second = list(parse_output([b"\n\xef\xbb\xbf" + line_of([1.0])], 1))
+    assert [(line.number, line.problem) for line in second] == [(2, "unparsable")]
 
 
 def test_a_line_beyond_the_bound_is_marked_and_the_next_is_read() -> None:

@@ -124,9 +124,7 @@ def view(job: Job, now: datetime) -> ProviderBatch:
     if word not in ("completed", "expired", "cancelled", "failed"):
         return shown
     if word == "failed":
-        return attrs.evolve(
-            shown, issues=job.issues or job.behaviour.issues, ended_at=job.ended_at, counts=counts(job)
-        )
+        return attrs.evolve(shown, issues=job.issues or job.behaviour.issues, ended_at=job.ended_at, counts=counts(job))
     output, errors = (bool(parts) for parts in _parts(job))
     if not output or job.ended_retrieves <= job.behaviour.null_output_retrieves:
         output = False

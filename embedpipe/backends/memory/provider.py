@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from embedpipe.backends.batch_files import check_metadata, issues, read_request, split_lines
+from embedpipe.backends.disk import disk_errors
 from embedpipe.backends.memory.behaviour import ENDED, Behaviour, ChooseBehaviour, CreateFault, always_good
 from embedpipe.backends.memory.job import ERRORS, OUTPUT, Job, content, status, vector_of, view
 from embedpipe.errors import EmbedpipeError, NotFound, RefusedRequest, Throttled, Unauthorized, Unavailable
@@ -82,7 +83,8 @@ class MemoryProvider:
 
     def upload(self, path: Path) -> str:
         """Keep a copy of the file."""
-        data = path.read_bytes()
+        with disk_errors(str(path)):
+            data = path.read_bytes()
         with self._lock:
             self._admit()
             file_id = f"file-{self._prefix}{len(self.files) + 1:06d}"
@@ -171,6 +173,13 @@ class MemoryProvider:
             return np.empty((0, dimensions), np.float32)
         return np.stack([vector_of(model, text, dimensions) for text in texts])
 
+    def bytes_of(self, file_id: str) -> bytes | None:
+        """Around the port: the bytes of a file as they are now; None where it is not. Counts as no read."""
+        if file_id in self.files:
+            return self.files[file_id]
+        found = self._output_of(file_id)
+        return None if found is None else content(*found)
+
     def _admit(self) -> None:
         if self.closed_to is not None:
             raise self.closed_to
@@ -200,15 +209,21 @@ class MemoryProvider:
             raise _no_file(file_id)
         return self.files[file_id]
 
-    def _content(self, file_id: str) -> bytes:
+    def _output_of(self, file_id: str) -> tuple[Job, str] | None:
+        """The job and the kind of its file, where that file shows."""
         _, _, rest = file_id.partition("-")
         which, _, batch_id = rest.partition("-")
-        if which not in (OUTPUT, ERRORS):
+        job = self._jobs.get(batch_id)
+        if job is None or which not in (OUTPUT, ERRORS):
+            return None
+        shown = view(job, self._clock.now())
+        return (job, which) if file_id in (shown.output_file_id, shown.error_file_id) else None
+
+    def _content(self, file_id: str) -> bytes:
+        found = None if self.foreign else self._output_of(file_id)
+        if found is None:
             return self._input(file_id)
-        job = None if self.foreign else self._jobs.get(batch_id)
-        shown = view(job, self._clock.now()) if job else None
-        if job is None or shown is None or file_id not in (shown.output_file_id, shown.error_file_id):
-            raise _no_file(file_id)
+        job, which = found
         job.reads += 1
         if job.reads <= job.behaviour.content_missing:
             raise _no_file(file_id)
@@ -216,7 +231,9 @@ class MemoryProvider:
 
 
 def _no_batch(provider_batch_id: str) -> NotFound:
-    return NotFound(f"The provider knows no batch {ascii(provider_batch_id)[:80]}.", provider_batch_id=provider_batch_id)
+    return NotFound(
+        f"The provider knows no batch {ascii(provider_batch_id)[:80]}.", provider_batch_id=provider_batch_id
+    )
 
 
 def _no_file(file_id: str) -> NotFound:

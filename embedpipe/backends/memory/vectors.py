@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from embedpipe.backends.vector_rows import checked_query, checked_vectors, empty_rows, mismatch
+from embedpipe.backends.vector_rows import (
+    checked_query,
+    checked_vectors,
+    cosine_distances,
+    empty_rows,
+    mismatch,
+)
 from embedpipe.errors import CollectionMismatch, NotFound, missing_extra
 from embedpipe.model import Hit, Metadata
 from embedpipe.ports import Collection, Edition, VectorRows, VectorStore
@@ -100,15 +106,12 @@ class MemoryCollection:
             found = sorted(self.rows.items())
         if not found or k <= 0:
             return []
-        matrix = np.stack([row.vector for _, row in found])
-        lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(query)
-        # A vector of length 0 has no direction: it is at right angles to everything.
-        distances = 1.0 - np.divide(matrix @ query, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        nearest = np.argsort(distances, kind="stable")[:k]
+        distances = cosine_distances(np.stack([row.vector for _, row in found]), query)
+        nearest = sorted(range(len(found)), key=distances.__getitem__)[:k]
         return [
             Hit(
                 id=found[at][0],
-                distance=float(distances[at]),
+                distance=distances[at],
                 document=found[at][1].document,
                 metadata=dict(found[at][1].metadata),
             )
