@@ -7,24 +7,26 @@ A field with metadata `optional` is ours, and is left out while it has its defau
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
-from typing import Any, Final, Self, TypeVar, cast
+from functools import cache
+from typing import Any, Final, Self, TypeVar, cast, get_args, get_origin
 
 import attrs
 import msgspec
 from cattrs import ClassValidationError, IterableValidationError, transform_error
 from cattrs.gen import make_dict_structure_fn
 from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
+from cattrs.v import format_exception
 
-from embedpipe.errors import CorruptData, NewerSchema
+from embedpipe.errors import CorruptData, InvalidId, NewerSchema
 from embedpipe.layout import Layout
 from embedpipe.lifecycle import Action, Status
 from embedpipe.model import BatchRow
 
 SCHEMA: Final = 1
+NESTING_MAX: Final = 100
+"""[ours] Levels of a field that we do not know. A deeper one could be read and then not be written again."""
 
 _raw_decode: Final = msgspec.json.decode
 _raw_encode: Final = msgspec.json.encode
@@ -119,26 +121,48 @@ def _load(cls: type[E_], raw: object, where: str) -> E_:
     try:
         return _CONVERTER.structure(raw, cls)
     except (ClassValidationError, IterableValidationError) as error:
-        raise CorruptData(f"{where}: {'; '.join(transform_error(error, path=''))}", where=where) from None
+        wrong = transform_error(error, path="", format_exception=_words)  # what, and the path to it
+        raise CorruptData(f"{where}: {'; '.join(wrong)}", where=where) from None
+    except ValueError as error:
+        raise CorruptData(f"{where}: {error}", where=where) from None
+
+
+def _words(error: BaseException, kind: type | None) -> str:
+    return str(error) if isinstance(error, ValueError) else format_exception(error, kind)
 
 
 def _make_converter() -> MsgspecJsonConverter:
     converter = make_converter(detailed_validation=True)
 
-    # By identity: a hook for str would else take enumerations, which are strings too, as they come.
-    for exact in (str, int, bool):
-        converter.register_structure_hook_func(partial(operator.is_, exact), _strict(exact))
-    converter.register_structure_hook_func(
-        partial(operator.is_, float), lambda value, _: float(_strict(int, float)(value, float))
-    )
+    # `Action` has a hook of its own: the one for str would else take any text for it, since it is a str, too.
+    for exact in (str, int, bool, type(None)):
+        converter.register_structure_hook(exact, _strict(exact))
+    converter.register_structure_hook(Action, _action)
+
+    def array_hook(kind: Any) -> Any:
+        items: Any = list[get_args(kind)[0]]  # type: ignore[misc]  # known when it runs
+        structure = converter.get_structure_hook(items)
+
+        def hook(value: object, _: type) -> object:
+            if not isinstance(value, list | tuple):
+                raise ValueError(f"expected an array, got {type(value).__name__}")
+            return tuple(structure(value, items))
+
+        return hook
+
+    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple, array_hook)
 
     def envelope_hook(cls: type[Envelope]) -> Any:
         structure = make_dict_structure_fn(cls, converter, raw=_omit())
+        known = {name for name, _, _ in _plan(cast(Any, cls))}
 
         def hook(raw: object, _: type) -> Envelope:
             if not isinstance(raw, Mapping):
                 raise ValueError(f"expected an object, got {type(raw).__name__}")
             present = {name: value for name, value in raw.items() if value is not None}
+            for name, value in present.items():
+                if name not in known and isinstance(value, list | dict):
+                    _check_nesting(name, value)
             return attrs.evolve(structure(present, cls), raw=raw)
 
         return hook
@@ -157,15 +181,33 @@ def _omit() -> Any:
     return override(omit=True)
 
 
-def _strict(*types: type) -> Any:
-    names = " or ".join(kind.__name__ for kind in types)
-
+def _strict(exact: type) -> Any:
     def hook(value: object, _: type) -> object:
-        if isinstance(value, types) and (bool in types or not isinstance(value, bool)):
+        if type(value) is exact:
             return value
-        raise ValueError(f"expected {names}, got {type(value).__name__}")
+        raise ValueError(f"expected {exact.__name__}, got {type(value).__name__}")
 
     return hook
+
+
+def _action(value: object, _: type) -> Action:
+    if isinstance(value, str) and value in Action.__members__.values():
+        return Action(value)
+    raise ValueError(f"expected an action, got {ascii(value)[:40] if isinstance(value, str) else type(value).__name__}")
+
+
+def _check_nesting(name: str, value: object) -> None:
+    level = [value]
+    for _ in range(NESTING_MAX):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)  # type: ignore[attr-defined]
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return
+    raise ValueError(f"field {ascii(name)[:40]} is nested more than {NESTING_MAX} levels deep")
 
 
 _CONVERTER: Final = _make_converter()
@@ -553,9 +595,9 @@ def parse_time(text: str, where: str = "time") -> datetime:
     """Aware UTC. Accepts an offset in place of `Z`; a time without either counts as UTC."""
     try:
         value = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise CorruptData(f"{where}: {ascii(text)[:40]} is not an RFC 3339 time.", where=where) from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 # --- table items ---------------------------------------------------------------------------------------------------
@@ -652,7 +694,10 @@ def item_to_row(item: Mapping[str, Any], layout: Layout) -> BatchRow:
     missing = {"status", "batch_type"} - values.keys()
     if missing:
         raise CorruptData(f"Table item {key} lacks {sorted(missing)}.", item=key)
-    return BatchRow(**values, extra=extra)
+    try:
+        return BatchRow(**values, extra=extra)
+    except InvalidId as error:
+        raise CorruptData(f"Table item {ascii(key)[:160]}: {error.message}", item=key) from None
 
 
 _INTEGERS: Final = frozenset({"request_count", "seq", "attempt", "dimensions", "revision"})
@@ -661,18 +706,28 @@ _INTEGERS: Final = frozenset({"request_count", "seq", "attempt", "dimensions", "
 def _row_value(name: str, value: Any, layout: Layout, where: str) -> Any:
     if name == "status":
         ours = {_status_name(status, layout): status for status in Status}
-        if value not in ours:
+        if not isinstance(value, str) or value not in ours:
             raise CorruptData(f"{where} is {ascii(value)[:40]}, which is no status.", where=where)
         return ours[value]
     if name in _TIMES:
         return parse_time(value, where)
     if name in _INTEGERS:
-        # DynamoDB gives numbers as Decimal.
-        if isinstance(value, bool) or not hasattr(value, "__int__") or int(value) != value:
-            raise CorruptData(f"{where} is {ascii(value)[:40]}, not a whole number.", where=where)
-        return int(value)
+        return _whole_number(value, where)
     if name == "retry_batch_ids":
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise CorruptData(f"{where} is {type(value).__name__}, not a list of strings.", where=where)
         return tuple(value)
     if not isinstance(value, str):
         raise CorruptData(f"{where} is {type(value).__name__}, not a string.", where=where)
     return value
+
+
+def _whole_number(value: Any, where: str) -> int:
+    """DynamoDB gives numbers as Decimal, which may be no number, or one with a million digits."""
+    try:
+        fits = not isinstance(value, bool) and -(2**63) <= value < 2**63 and int(value) == value
+    except (ArithmeticError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise CorruptData(f"{where} is {ascii(value)[:40]}, not a whole number.", where=where)
+    return int(value)

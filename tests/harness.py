@@ -48,7 +48,7 @@ def refuse_own_write() -> NoReturn:
 
 @attrs.define(kw_only=True)
 class Fault:
-    """`do` happens once, before or after call number `nth` whose name begins with `effect` and whose first argument contains `on`."""
+    """`do` happens once, before or after one call: number `nth` of those named `effect...` whose argument contains `on`."""
 
     effect: str
     do: Callable[[], object]
@@ -94,11 +94,12 @@ class Faults:
         for fault in due:
             if not fault.after:
                 fault.strike()
-        answer = call()
-        for fault in due:
-            if fault.after:
-                fault.strike()
-        return answer
+        try:
+            return call()
+        finally:  # also where it has raised: that, too, is an answer
+            for fault in due:
+                if fault.after:
+                    fault.strike()
 
     def pipeline(self, world: SmallWorld) -> Pipeline:
         """A process on the world's stores that meets these faults, once it is open."""

@@ -122,14 +122,15 @@ def _mapped(error: OSError, what: str) -> ServiceError:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file that appears at `path` when the block ends well, and leaves nothing when it does not."""
+    """A new file that appears at `path` when the block ends well, and leaves nothing when it does not.
+
+    It is a copy: after a power cut it is made again, so nothing waits for the disk here.
+    """
     with local_errors(f"Writing {path}"):
         part = path.with_name(f".part-{os.getpid()}-{next(_parts)}")
         try:
             with part.open("xb") as handle:
                 yield handle
-                handle.flush()
-                os.fsync(handle.fileno())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)

@@ -117,6 +117,24 @@ def greatest_claims(rows: pa.Table) -> pa.Table:
     return rows.filter(pa.array(keep))
 
 
+def rebatched(batches: Stream, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about `rows`: windows are small where many streams meet, files should not be."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        if count >= rows:
+            yield _joined(held)
+            held, count = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
 def merged(streams: Sequence[Stream], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """One sorted stream of several, each id once, under its greatest claim."""
     for parts in windows(streams):

@@ -24,6 +24,8 @@ from embedpipe.steps.chunk import open_delta, read_chunks
 from embedpipe.steps.context import Base, Context, download_catalog, read, read_base
 from embedpipe.wire import Chunk, Damaged, DeltaRef, Journal, Latest, Merged, Snapshot
 
+CATALOG_BATCH_ROWS = 65_536
+"""[ours] About 3 MB; bounds the memory of a join and keeps its loop short."""
 UPSERT_ROWS = 5_461
 """[chroma] Rows handed to the collection at once; its own maximum, so that nothing is split twice."""
 
@@ -208,7 +210,7 @@ class _Attempt:
 
     def write(self, collection: Collection, rows: Sequence[Any], schema: Any, distrusted: Any) -> Counts:
         """Join, upsert what wins, read it back, and write the new catalog to a local file."""
-        from embedpipe.stages.streams import merged
+        from embedpipe.stages.streams import merged, rebatched
         from embedpipe.vectors import arrow_writer, catalog_schema, open_arrow
 
         ctx, counts, written = self.ctx, Counts(), 0
@@ -224,14 +226,19 @@ class _Attempt:
                 rows_schema=schema,
                 distrusted=distrusted,
             )
-            for window in joined:
-                counts += window.counts
-                for batch in window.catalog.cast(catalog_schema()).to_batches():
-                    catalog.write(batch)
-                if window.upserts is not None:
-                    pending.append(window.upserts)
-                    while sum(part.num_rows for part in pending) >= UPSERT_ROWS:
-                        written += self._upsert(collection, pending, UPSERT_ROWS, written)
+
+            def kept() -> Iterator[Any]:
+                nonlocal counts, written
+                for window in joined:
+                    counts += window.counts
+                    yield from window.catalog.to_batches()
+                    if window.upserts is not None:
+                        pending.append(window.upserts)
+                        while sum(part.num_rows for part in pending) >= UPSERT_ROWS:
+                            written += self._upsert(collection, pending, UPSERT_ROWS, written)
+
+            for batch in rebatched(kept(), CATALOG_BATCH_ROWS):
+                catalog.write(batch)
             while pending:
                 written += self._upsert(collection, pending, UPSERT_ROWS, written)
         return counts

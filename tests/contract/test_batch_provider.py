@@ -14,7 +14,7 @@ from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.system import SystemClock
 from embedpipe.errors import EmbedpipeError, NotFound
 from embedpipe.model import ProviderBatch
-from verify.contracts.batch_provider import BatchProviderContract
+from verify.contracts import BatchProviderContract
 
 
 class TestMemoryProvider(BatchProviderContract):

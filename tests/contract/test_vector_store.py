@@ -23,7 +23,8 @@ from embedpipe.errors import CollectionMismatch, CorruptData, EmbedpipeError, In
 from embedpipe.model import Hit, Metadata
 from embedpipe.ports import VectorRows
 from tests.contract.processes import finish, run_on_small_disk, start
-from verify.contracts.vector_store import VectorStoreContract, Versions
+from verify.contracts import VectorStoreContract
+from verify.contracts.vector_versions import Versions
 
 if TYPE_CHECKING:
     from embedpipe.ports import Vectors

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from embedpipe.backends.memory.behaviour import GOOD, Behaviour
 from embedpipe.errors import Incomplete
 from embedpipe.lifecycle import Status
+from embedpipe.limits import Policy
 from embedpipe.model import Record
 from tests.worlds import CONFIG, SmallWorld, greatest_claims, latest_texts
 from verify.invariants import check, outcome
@@ -81,7 +82,7 @@ def test_repeating_an_execution_changes_nothing(texts, drawn):
 
 @pytest.mark.parametrize("count", [0, 1, 50, 51, 1200])
 def test_batch_ids_are_conserved_for_any_number_of_batches(count):
-    config = attrs.evolve(CONFIG, limits=attrs.evolve(CONFIG.limits, requests_per_batch=1))
+    config = attrs.evolve(CONFIG, limits=attrs.evolve(CONFIG.limits, requests_per_batch=1), policy=Policy())
     world = SmallWorld(lambda *_: attrs.evolve(GOOD, running=()), config=config)
     records = [Record(id=f"r{number}", text=f"text {number}") for number in range(count)]
     report = world.pipeline().run(records)

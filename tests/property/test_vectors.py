@@ -226,7 +226,9 @@ snippets = st.sampled_from(
 @st.composite
 def line_bytes(draw: st.DrawFn) -> bytes:
     """A line, at times with a byte or two changed, or torn."""
-    line: bytes = draw(st.one_of(good_lines, good_lines, lines, lines, lines, oddities)).encode("utf-8", "surrogatepass")
+    line: bytes = draw(st.one_of(good_lines, good_lines, lines, lines, lines, oddities)).encode(
+        "utf-8", "surrogatepass"
+    )
     for _ in range(draw(st.sampled_from([0] * 9 + [1, 1, 2]))):
         at = draw(st.integers(0, len(line)))
         line = line[:at] + draw(snippets) + line[at + draw(st.integers(0, 2)) :]

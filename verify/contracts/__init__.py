@@ -28,10 +28,13 @@ pytest.register_assert_rewrite(
     "verify.contracts.blob_keys",
     "verify.contracts.batch_table",
     "verify.contracts.vector_store",
+    "verify.contracts.vector_versions",
+    "verify.contracts.batch_provider",
 )
 
+from verify.contracts.batch_provider import BatchProviderContract  # noqa: E402  see above
 from verify.contracts.batch_table import BatchTableContract  # noqa: E402  see above
 from verify.contracts.blob_store import BlobStoreContract  # noqa: E402  see above
 from verify.contracts.vector_store import VectorStoreContract  # noqa: E402  see above
 
-__all__ = ["BatchTableContract", "BlobStoreContract", "VectorStoreContract"]
+__all__ = ["BatchProviderContract", "BatchTableContract", "BlobStoreContract", "VectorStoreContract"]
