@@ -143,7 +143,7 @@ def _fits(value: Any, wanted: type) -> bool:
         return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
     if wanted is Path:
         return isinstance(value, str | Path) and bool(str(value)) and "\0" not in str(value)
-    return type(value) is wanted and (wanted is not float or math.isfinite(value))
+    return type(value) is wanted and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _absolute(value: str | Path, layer: Layer) -> Path:

@@ -82,9 +82,7 @@ def split_lines(pieces: Iterable[bytes], max_bytes: int = LINE_BYTES_MAX) -> Ite
             held_bytes, start = 0, end + 1
             yield line
         held_bytes += len(piece) - start
-        if held_bytes > max_bytes:
-            held.clear()
-        else:
+        if held_bytes <= max_bytes:
             held += piece[start:] if start else piece
     if held_bytes:
         yield LINE_TOO_LONG if held_bytes > max_bytes else _joined(held, b"")

@@ -153,6 +153,7 @@ def test_a_failed_request_has_its_status_and_the_bodys_error(
 def test_a_vector_beside_a_failing_status_is_not_taken() -> None:
     body = {"data": [{"index": 0, "embedding": [1.0]}]}
     assert not one(failed(body), 1).has_vector
+    assert [one(failed(body, status), 1).has_vector for status in (199, 200, 299, 300)] == [False, True, True, False]
     assert one(failed(body, None), 1).has_vector  # servers that leave the status out
     assert not one(line_of([1.0], error={"code": "x"}), 1).has_vector
     assert not one(failed({**body, "error": {"code": "x"}}, 200), 1).has_vector
