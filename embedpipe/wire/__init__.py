@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedpipe.wire.envelope import SCHEMA, A, Envelope, decode, dump_many, encode, format_time, parse_time
+from embedpipe.wire.envelope import SCHEMA, Envelope, decode, dump_many, encode, format_time, parse_time
 from embedpipe.wire.items import changes_to_item, index_keys, item_to_row, row_to_item
 from embedpipe.wire.objects import (
     Delta,
