@@ -209,8 +209,6 @@ def open_arrow(path: Path, schema: pa.Schema | None = None) -> Iterator[ArrowFil
 @contextmanager
 def _mapped(path: Path) -> Iterator[pa.NativeFile]:
     try:
-        if path.stat().st_size == 0:  # which can't be mapped
-            raise _corrupt(path, "it is empty")
         source = pa.memory_map(str(path))
     except FileNotFoundError:
         raise NotFound(f"There is no file {path}.", path=str(path)) from None

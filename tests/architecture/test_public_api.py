@@ -46,7 +46,7 @@ def test_the_public_api_is_as_written_down() -> None:
 def test_names_are_sorted() -> None:
     for package in PACKAGES:
         names = list(getattr(importlib.import_module(package), "__all__", ()))
-        assert names == sorted(names)
+        assert names == sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
 
 
 if __name__ == "__main__":

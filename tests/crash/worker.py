@@ -37,6 +37,7 @@ FLAGS = {
     "limits.tokens_per_input": 20,
     "policy.ambiguous_after_s": 0.2,
     "provider.dimensions": 64,
+    "provider.send_dimensions": True,
     "retry.first_delay_s": 0.01,
     "run.poll_interval_s": 0.05,
     "run.threads": 1,
@@ -127,7 +128,7 @@ class StumblingProvider:
 def submissions(names: Sequence[str]) -> dict[str, list[Record]]:
     """Two submissions by execution id. `e` is too long for the model; in the second, `b` and `d` have other texts."""
     first = {name: f"the text of {name}" for name in names} | {"e": "very " * 40 + "long"}
-    second = first | {name: f"another text of {name}" for name in ("b", "d") if name in first} | {"g": "one more"}
+    second = first | {name: f"another text of {name}" for name in ("b", "d") if name in first}
     return {
         number: [Record(id=name, text=text) for name, text in texts.items()]
         for number, texts in (("s1", first), ("s2", second))

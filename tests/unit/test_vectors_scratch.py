@@ -36,13 +36,13 @@ def test_no_rows_give_no_blocks(tmp_path: Path) -> None:
 
 
 def test_rows_may_be_added_after_reading_and_blocks_are_the_callers_own(tmp_path: Path) -> None:
-    with Scratch(tmp_path / "rows", 1) as scratch:
-        scratch.append(np.array([1], np.float32))
+    with Scratch(tmp_path / "rows", 2) as scratch:
+        scratch.append(np.array([1, 2], np.float32))
         (first,) = scratch.batches(np.array([0]))
         first[:] = 9
-        scratch.append(np.array([2], np.float32)[::-1])
+        scratch.append(np.array([4, 3], np.float32)[::-1])
         (both,) = scratch.batches(np.array([1, 0]))
-        assert both.tolist() == [[2], [1]]
+        assert both.tolist() == [[3, 4], [1, 2]]
 
 
 def test_what_a_dead_process_left_is_overwritten_and_the_file_goes_with_close(tmp_path: Path) -> None:
