@@ -74,6 +74,10 @@ def _check_metadata(record: Record) -> None:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidInput(f"{_named(record)}: metadata {ascii(name)[:40]} is not a finite number.")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InvalidInput(
+                f"{_named(record)}: metadata {ascii(name)[:40]} needs more than 64 bits.", hint="Make it text."
+            )
     try:
         size_bytes = len(_encode_sorted(dict(record.metadata)))
     except UnicodeEncodeError:

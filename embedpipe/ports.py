@@ -208,7 +208,10 @@ class Edition(Protocol):
         ...
 
     def seal(self, prefix: str) -> None:
-        """Store the collection's files under `prefix` of the object store. Nothing to do in place."""
+        """Make the writes durable: stored under `prefix` of the object store, or in place what readers see from now on.
+
+        Called before the pointer moves, and before a journal is removed.
+        """
         ...
 
 

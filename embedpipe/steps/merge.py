@@ -155,6 +155,8 @@ def _edit(
             return None
         version = attempt.version
     if edition.in_place:
+        if not counts.changed:
+            edition.seal(attempt.prefix)  # a dead writer's rows were written again: durable before its journal goes
         ctx.objects.delete(ctx.layout.journal_key(ctx.kind.database))
     return counts, version
 
@@ -203,6 +205,11 @@ class _Attempt:
     version: str
     execution_id: str
     folder: Path
+
+    @property
+    def prefix(self) -> str:
+        """Where the version's objects are."""
+        return self.ctx.layout.snapshot_prefix(self.ctx.kind.database, self.version)
 
     @property
     def path(self) -> Path:
@@ -262,7 +269,6 @@ class _Attempt:
         from embedpipe.vectors import open_arrow, sha256_file
 
         ctx, base = self.ctx, self.base
-        prefix = ctx.layout.snapshot_prefix(ctx.kind.database, self.version)
         with open_arrow(self.path) as file:
             count = file.rows
         snapshot = Snapshot(
@@ -280,10 +286,10 @@ class _Attempt:
             execution_id=self.execution_id,
             created_at=ctx.now_text(),
         )
-        edition.seal(prefix)
-        ctx.objects.upload(prefix + ctx.layout.catalog_file, self.path)
+        edition.seal(self.prefix)
+        ctx.objects.upload(self.prefix + ctx.layout.catalog_file, self.path)
         data = snapshot.dump()
-        ctx.objects.put(prefix + ctx.layout.snapshot_file, data)
+        ctx.objects.put(self.prefix + ctx.layout.snapshot_file, data)
         latest = Latest(version=self.version, n=snapshot.n, sha256=hashlib.sha256(data).hexdigest())
         if not self._move_pointer(latest):
             return False
