@@ -87,6 +87,14 @@ class CreateRefused(RunEvent):
 
 
 @attrs.frozen(kw_only=True)
+class RowUnreadable(RunEvent):
+    """A row of the table can't be read; it is left alone, and so are no others."""
+
+    batch_id: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
 class BatchPolled(RunEvent):
     """One batch was looked at. The counts are 0 while it runs."""
 
@@ -100,7 +108,7 @@ class BatchPolled(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class RowsMerged(RunEvent):
-    """Part of a merge was written to the collection."""
+    """Part of a merge was written to the collection. `total` is an upper bound: what is equal is not written."""
 
     rows: int
     total: int

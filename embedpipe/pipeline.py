@@ -217,7 +217,7 @@ class Pipeline:
     def ingest(self, *, execution_id: str | None = None) -> IngestReport:
         """One execution of the ingest flow. Repeatable with one `execution_id`."""
         name = execution_id or self.context.clock.new_id()
-        before = self._tally.ambiguous
+        before = len(self._tally.ambiguous)
         failures = _Failures()
         state = flow.walk(
             flow.INGEST,
@@ -226,7 +226,7 @@ class Pipeline:
             fan_out=lambda step, items, work: self._fan_out(step, items, work, failures, name),
             read_items=self._read_items,
         )
-        return self._ingest_report(name, state, failures.count, self._tally.ambiguous - before)
+        return self._ingest_report(name, state, failures.count, len(self._tally.ambiguous) - before)
 
     def run(self, records: Iterable[Record] = (), *, timeout_s: float | None = None) -> RunReport:
         """Submit, then ingest until every batch of this kind has ended.
@@ -235,7 +235,7 @@ class Pipeline:
         """
         clock = self.context.clock
         began = clock.monotonic_s()
-        ambiguous = self._tally.ambiguous
+        ambiguous = len(self._tally.ambiguous)
         submitted = self.submit(records)
         reports: list[IngestReport] = []
         while self.open_rows():
@@ -257,7 +257,7 @@ class Pipeline:
             embedded=sum(report.vectors for report in reports),
             rejected=sum(report.rejected for report in reports),
             retry_batches=sum(report.retry_batches for report in reports),
-            ambiguous_creates=self._tally.ambiguous - ambiguous,
+            ambiguous_creates=len(self._tally.ambiguous) - ambiguous,
             executions=len(reports),
             elapsed_s=clock.monotonic_s() - began,
             version=base.version,
@@ -317,7 +317,7 @@ class Pipeline:
         """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
         table, kind = self.context.table, self.context.kind
         names = [name for status in sorted(OPEN) for name in table.by_status(kind.batch_type, status)]
-        rows = table.get_many(list(dict.fromkeys(names))).values()
+        rows = context.healthy_rows(self.context, names).values()
         found = [row for row in rows if row.status in OPEN and row.serves(kind)]
         return tuple(sorted(found, key=lambda row: (row.claim, row.batch_id)))
 
@@ -441,13 +441,13 @@ class _Tally:
     def __init__(self, on_event: events.OnEvent) -> None:
         self._on_event = on_event
         self._lock = threading.Lock()
-        self.ambiguous = 0
+        self.ambiguous: set[str] = set()
         self.last_error = ""
 
     def __call__(self, event: events.RunEvent) -> None:
         with self._lock:
             if isinstance(event, events.AmbiguousCreate):
-                self.ambiguous += not event.lost
+                self.ambiguous.add(event.batch_id)
             elif isinstance(event, events.ItemFailed):
                 self.last_error = event.error
             self._on_event(event)

@@ -266,7 +266,7 @@ def batch_id(root_id: str, kind: Kind, seq: int, part: int, request_sha256: str,
     """The name of a batch. Its files are part of it, so two submitters never write different files under one name.
 
     >>> batch_id("6ba7b810-9dad-11d1-80b4-00c04fd430c8", Kind("notes"), 1, 0, "aa", "bb")
-    '70e3aeec-4a6b-5c8c-9d46-69b3f8f9de5f'
+    '7f94e65b-7fd1-5d9f-a8e0-d3fd60578499'
     """
     name = f"{kind.database}/{kind.collection}/{seq}/{part}/{request_sha256}{records_sha256}"
     return str(uuid5(UUID(root_id), name))

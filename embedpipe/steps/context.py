@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -132,6 +132,19 @@ def download_catalog(ctx: Context, base: Base, folder: Path) -> Path | None:
             path.unlink()
             raise CorruptData(f"{key} fails its hash.", hint="Restore it from a backup or roll back.", key=key)
     return path
+
+
+def healthy_rows(ctx: Context, batch_ids: Iterable[str]) -> dict[str, BatchRow]:
+    """The rows that exist and can be read, each id asked for once. One damaged row is reported and costs itself alone."""
+    names = list(dict.fromkeys(batch_ids))
+    try:
+        return dict(ctx.table.get_many(names))
+    except CorruptData as error:
+        if len(names) == 1:
+            ctx.on_event(events.RowUnreadable(execution_id="", batch_id=names[0], error=error.message))
+            return {}
+    middle = len(names) // 2
+    return {**healthy_rows(ctx, names[:middle]), **healthy_rows(ctx, names[middle:])}
 
 
 def rows_and_retries(ctx: Context, batch_ids: Sequence[str]) -> dict[str, BatchRow]:

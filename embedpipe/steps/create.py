@@ -29,7 +29,7 @@ from embedpipe.stages.creation import (
     refused_changes,
     row_of,
 )
-from embedpipe.steps.context import Context, read_head, read_result, root_id
+from embedpipe.steps.context import Context, healthy_rows, read_head, read_result, root_id
 
 METADATA_BATCH_ID = "batch_id"
 METADATA_ROOT_ID = "root_id"
@@ -69,7 +69,7 @@ def _put_rows(ctx: Context) -> None:
     head, _ = read_head(ctx)
     if head is None:
         return
-    rows = ctx.table.get_many([root.batch_id for root in head.open])
+    rows = healthy_rows(ctx, (root.batch_id for root in head.open))
     for root in head.open:
         if root.batch_id not in rows:
             ctx.table.put_new(row_of(root, ctx.kind))
@@ -81,7 +81,7 @@ def _listed(ctx: Context, status: Status) -> list[BatchRow]:
     if status is Status.INTENT:
         head, _ = read_head(ctx)
         names += [root.batch_id for root in head.open] if head else []
-    rows = ctx.table.get_many(list(dict.fromkeys(names)))
+    rows = healthy_rows(ctx, names)
     mine = [row for row in rows.values() if row.status is status and row.serves(ctx.kind)]
     return sorted(mine, key=lambda row: (row.claim, row.batch_id))
 

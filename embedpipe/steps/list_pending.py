@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from embedpipe.errors import InvalidInput, NotFound, PreconditionFailed
 from embedpipe.stages import list_pending as decide
-from embedpipe.steps.context import Context, read
+from embedpipe.steps.context import Context, healthy_rows, read
 from embedpipe.wire import Listing, Manifest, dump_many
 
 
@@ -16,7 +16,7 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
     stored = read(ctx, Manifest, key)
     if stored is None:
         names = [name for status in decide.LISTED for name in ctx.table.by_status(ctx.kind.batch_type, status)]
-        rows = decide.pending(ctx.table.get_many(list(dict.fromkeys(names))).values(), ctx.kind)
+        rows = decide.pending(healthy_rows(ctx, names).values(), ctx.kind)
         fresh = decide.manifest(rows, ctx.kind, execution_id=execution_id, created_at=ctx.now_text())
         with suppress(PreconditionFailed):  # a delivery of the same execution was first: its manifest is the listing
             ctx.objects.put(key, fresh.dump(), if_none_match=True)
@@ -32,7 +32,7 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
 
 def _check_ours(ctx: Context, manifest: Manifest) -> None:
     """Refuse the listing of an execution of another collection: its deltas would be merged into ours."""
-    rows = ctx.table.get_many([batch.batch_id for batch in manifest.batches])
+    rows = healthy_rows(ctx, (batch.batch_id for batch in manifest.batches))
     if not all(row.serves(ctx.kind) for row in rows.values()):
         raise InvalidInput(
             f"Execution {manifest.execution_id} listed batches of another collection than '{ctx.kind.collection}'.",

@@ -24,6 +24,7 @@ from embedpipe.steps.context import (
     Context,
     download_catalog,
     download_checked,
+    healthy_rows,
     read_base,
     read_delta,
 )
@@ -38,7 +39,7 @@ PROOF_RECORDS = 500_000
 def mark_complete(ctx: Context, *, poll_results_s3_key: str, execution_id: str) -> MarkCounts:
     """End every batch of `poll_results.json` that is proven. What is not stays open, and `marked.json` says why."""
     results = Result.load_many(ctx.objects.get(poll_results_s3_key).data, poll_results_s3_key)
-    rows = ctx.table.get_many(list(dict.fromkeys(result.batch_id for result in results)))
+    rows = healthy_rows(ctx, (result.batch_id for result in results))
     marks, candidates = decide.before_proof(results, rows)
     base = read_base(ctx)
     for group in _groups(candidates):
@@ -115,6 +116,10 @@ def _gather(ctx: Context, result: Result, row: BatchRow, index: int, folder: Pat
             raise CorruptData(f"The result of batch {row.batch_id} names no delta.", batch_id=row.batch_id)
         return _Evidence(result=result, row=row, rejected=(), retry=(), needed=_needed(None, (), index))
     delta = read_delta(ctx, result.delta_key, result.delta_sha256)
+    if delta.batch_id != row.batch_id:
+        raise CorruptData(
+            f"{result.delta_key} is the delta of batch {ascii(delta.batch_id)[:80]}.", batch_id=row.batch_id
+        )
     rejected_path = download_checked(ctx, result.delta_key, delta, ctx.layout.rejected_file, folder)
     retry_path = download_checked(ctx, result.delta_key, delta, ctx.layout.retry_file, folder)
     rejected = tuple(Rejected.load(line, rejected_path.name) for line in rejected_path.read_bytes().splitlines())

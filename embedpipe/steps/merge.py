@@ -39,6 +39,10 @@ class _Group:
     next_chunk: int
 
     @property
+    def rows(self) -> int:
+        return sum(ref.embedding_count for chunk in self.chunks for ref in chunk.deltas)
+
+    @property
     def delta_keys(self) -> tuple[str, ...]:
         return tuple(ref.delta_key for chunk in self.chunks for ref in chunk.deltas)
 
@@ -146,6 +150,7 @@ def _edit(
         version=version_name(base.latest.n + 1 if base.latest else 1, ctx.clock.new_id()),
         execution_id=execution_id,
         folder=folder,
+        rows_max=group.rows,
     )
     rows = [*streams, *(file.batches() for file in dead)]
     counts = attempt.write(edition.collection, rows, schema, _ids(dead))
@@ -205,6 +210,7 @@ class _Attempt:
     version: str
     execution_id: str
     folder: Path
+    rows_max: int
 
     @property
     def prefix(self) -> str:
@@ -260,8 +266,8 @@ class _Attempt:
         collection.upsert(block)
         read_back(collection, block)
         done = before + len(block.ids)
-        waiting = sum(part.num_rows for part in pending)
-        self.ctx.on_event(events.RowsMerged(execution_id=self.execution_id, rows=done, total=done + waiting))
+        total = max(done, self.rows_max)
+        self.ctx.on_event(events.RowsMerged(execution_id=self.execution_id, rows=done, total=total))
         return len(block.ids)
 
     def publish(self, edition: Edition) -> bool:

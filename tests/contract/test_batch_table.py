@@ -261,3 +261,13 @@ def test_another_layout_and_a_neighbour_under_the_same_partition(make: Any, tmp_
     assert list(table.get_many(["b1"]).values()) == [attrs.evolve(new_row("b1"), status=Status.FAILED, revision=1)]
     close = getattr(table, "close", lambda: None)
     close()
+
+
+def test_memory_items_are_copies() -> None:
+    table, tags = MemoryBatchTable(), ["ours"]
+    table.put_new(new_row("b1", extra={"tags": tags}))
+    tags.append("changed later")
+    found = table.read_raw("b1") or {}
+    found["reason"] = "changed later"
+    assert (table.read_raw("b1") or {})["tags"] == ["ours"]
+    assert table.get_many(["b1"]) == {"b1": new_row("b1", extra={"tags": ["ours"]})}

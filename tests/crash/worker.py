@@ -7,22 +7,23 @@ child sends itself SIGKILL, so that nothing of it runs any more: no `finally`, n
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import random
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
-import chromadb  # noqa: F401  # here, so that the children need not
-import chromadb.api.client
-import chromadb.db.impl.sqlite
-import pyarrow.compute  # noqa: F401
 
+import embedpipe
 from embedpipe import events
 from embedpipe.backends import wordllama_model
 from embedpipe.backends.system import SystemClock
@@ -30,8 +31,14 @@ from embedpipe.config import Config, build
 from embedpipe.model import Kind, Record
 from embedpipe.pipeline import Pipeline
 from tests.harness import Watched, WatchedVectors
+from verify.invariants import World, check, observe
+
+Job = dict[str, Any]
 
 KIND = Kind("notes")
+SHARED = [f"r{number}" for number in range(20)]
+AMBIGUOUS, SAID, REPORT = "ambiguous.txt", "said.jsonl", "report.json"
+"""Files that jobs leave in their root."""
 FLAGS = {
     "limits.requests_per_batch": 3,
     "limits.tokens_per_input": 20,
@@ -54,7 +61,7 @@ WRITES = (
     "collection.upsert",
     "edition.seal",
 )
-DISK_WRITES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.truncate"})
+DISK_WRITES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink"})
 """Audit events of the interpreter: the steps inside one write of files, provider and vector store."""
 
 
@@ -102,10 +109,12 @@ class Writes:
 
 # --- the provider --------------------------------------------------------------------------------------------------
 
+STUMBLES = ("a", "r3")
+
 
 @attrs.frozen
 class StumblingProvider:
-    """The local provider, which fails on record `a` with a 500 unless it comes alone: so there is a retry, always the same."""
+    """The local provider, which fails on some records with a 500 unless they come alone: retries, always the same."""
 
     inner: Any
 
@@ -116,26 +125,27 @@ class StumblingProvider:
         lines = b"".join(self.inner.content(file_id)).splitlines(keepends=True)
         for line in lines:
             answer = json.loads(line)
-            if answer["custom_id"] == "a" and len(lines) > 1:
+            if answer.get("custom_id") in STUMBLES and "response" in answer and len(lines) > 1:
                 answer["response"] = {"status_code": 500, "request_id": "x", "body": {}}
-                line = json.dumps(answer).encode() + b"\n"
-            yield line
+                yield json.dumps(answer).encode() + b"\n"
+            else:
+                yield line
 
 
-# --- the scenario --------------------------------------------------------------------------------------------------
+# --- the scenarios -------------------------------------------------------------------------------------------------
 
 
-def submissions(names: Sequence[str]) -> dict[str, list[Record]]:
+def submissions() -> dict[str, list[Record]]:
     """Two submissions by execution id. `e` is too long for the model; in the second, `b` and `d` have other texts."""
-    first = {name: f"the text of {name}" for name in names} | {"e": "very " * 40 + "long"}
-    second = first | {name: f"another text of {name}" for name in ("b", "d") if name in first}
+    first = {name: f"the text of {name}" for name in "abcdf"} | {"e": "very " * 40 + "long"}
+    second = first | {name: f"another text of {name}" for name in "bd"}
     return {
         number: [Record(id=name, text=text) for name, text in texts.items()]
         for number, texts in (("s1", first), ("s2", second))
     }
 
 
-def opened(job: dict[str, Any], writes: Writes) -> Pipeline:
+def opened(job: Job, writes: Writes) -> Pipeline:
     """A pipeline on real backends below the job's root, whose writes are counted."""
     root = Path(job["root"])
     config = Config.load(root, flags=FLAGS | job.get("flags", {}), env={})
@@ -147,63 +157,149 @@ def opened(job: dict[str, Any], writes: Writes) -> Pipeline:
         provider=Watched(StumblingProvider(backends.provider), "provider", writes),
         vectors=WatchedVectors(backends.vectors, writes),
     )
-    reported = root / "ambiguous"
 
     def note(event: events.RunEvent) -> None:
         if isinstance(event, events.AmbiguousCreate):
-            with reported.open("a") as stream:
-                stream.write(event.batch_id + "\n")
+            append(root / AMBIGUOUS, event.batch_id)
 
     return Pipeline(watched, config, kind=KIND, on_event=note)
 
 
-def two_submissions(job: dict[str, Any], writes: Writes) -> None:
+def append(path: Path, line: str) -> None:
+    with path.open("a") as stream:
+        stream.write(line + "\n")
+
+
+def two_submissions(job: Job, writes: Writes) -> None:
     """Submit, run to the end, submit again with changes, run to the end. Run again after a crash, it goes on."""
     with opened(job, writes) as pipe:
-        for number, records in submissions("abcdef").items():
+        for number, records in submissions().items():
             pipe.submit(records, execution_id=number)
             pipe.run(timeout_s=60)
 
 
-def overlapping(job: dict[str, Any], writes: Writes) -> None:
-    """One of several processes at a time: submissions of its own that overlap with the others', and executions in between."""
-    chance = random.Random(job["seed"])
+def overlapping(job: Job, writes: Writes) -> None:
+    """One of several processes: submissions that overlap with the others', executions in between, and a run to the end."""
+    chance = random.Random(job["seed"] * 10 + job["process"])
     with opened(job, writes) as pipe:
         for number in range(job["rounds"]):
-            names = chance.sample([f"r{index}" for index in range(20)], 8)
-            texts = {name: chance.choice(["one", "two", "three"]) for name in names}
-            said = [Record(id=name, text=f"{name} says {text}") for name, text in texts.items()]
-            report = pipe.submit(said, execution_id=f"p{job['process']}-{number}")
-            with Path(job["root"], "said").open("a") as stream:
-                stream.write(json.dumps([report.seq, {record.id: record.text for record in said}]) + "\n")
+            texts = {name: chance.choice(["one", "two", "three"]) for name in chance.sample(SHARED, 8)}
+            records = [Record(id=name, text=f"{name} says {text}") for name, text in texts.items()]
+            report = pipe.submit(records, execution_id=f"p{job['process']}-{number}")
+            said = {record.id: record.text for record in records}
+            append(Path(job["root"], SAID), json.dumps([report.seq, said]))
             if chance.random() < 0.5:
                 pipe.ingest()
         pipe.run(timeout_s=120)
 
 
-SCENARIOS = {"two_submissions": two_submissions, "overlapping": overlapping}
+def ingesting(job: Job, writes: Writes) -> None:
+    """One of several processes: nothing but executions."""
+    with opened(job, writes) as pipe:
+        for _ in range(job["rounds"]):
+            pipe.ingest()
+
+
+def reporting(job: Job, writes: Writes) -> None:
+    """Write down what the root holds, and which guarantees are broken."""
+    root = Path(job["root"])
+    with opened(job, writes) as pipe:
+        ctx = pipe.context
+        creates = [batch.metadata["batch_id"] for batch in ctx.provider.list()]
+        ambiguous = (root / AMBIGUOUS).read_text().split() if (root / AMBIGUOUS).exists() else []
+        world = observe(
+            kind=KIND,
+            objects=ctx.objects,
+            table=ctx.table,
+            vectors=ctx.vectors,
+            creates=creates,
+            ambiguous=ambiguous,
+        )
+        report = {
+            "violations": [str(violation) for violation in check(world, settled=True)],
+            "rows": rows(world),
+            "catalog": {
+                name: [entry.claim.seq, entry.claim.attempt, entry.content_hash.hex()]
+                for name, entry in world.catalog.items()
+            },
+            "collection": collection(pipe),
+            "rejected": {
+                name: entry.reason for delta in world.deltas.values() for name, entry in delta.rejected.items()
+            },
+            "creates": creates,
+            "ambiguous": ambiguous,
+        }
+    (root / REPORT).write_text(json.dumps(report, sort_keys=True))
+
+
+def rows(world: World) -> list[Any]:
+    """Status, claim, reason and records of each batch, in an order of their own."""
+    found = []
+    for name, row in world.rows.items():
+        held = sorted(record.id for record in world.records[name])
+        found.append([row.seq, row.attempt, held, str(row.status), row.provider_status])
+    return sorted(found)
+
+
+def collection(pipe: Pipeline) -> dict[str, Any]:
+    """Text and vector of each row."""
+    ctx = pipe.context
+    with ctx.vectors.reading(KIND.database, KIND.collection, version="") as opened_collection:
+        found = opened_collection.get(list(opened_collection.ids()))
+    return {
+        name: [document, hashlib.sha256(vector.tobytes()).hexdigest()]
+        for name, document, vector in zip(found.ids, found.documents, found.vectors, strict=True)
+    }
+
+
+SCENARIOS: Mapping[str, Callable[[Job, Writes], None]] = {
+    scenario.__name__: scenario for scenario in (two_submissions, overlapping, ingesting, reporting)
+}
 
 
 # --- the server ----------------------------------------------------------------------------------------------------
 
 
-def child(job: dict[str, Any]) -> int:
+def child(job: Job) -> int:
     """One job, in a process of its own."""
     log = Path(job["log"]) if "log" in job else None
     writes = Writes(job.get("kill_at"), log)
     if job.get("inside"):
         writes.audit(Path(job["root"]))
     try:
-        SCENARIOS[job["scenario"]](job, writes)
-    except BaseException:
+        for name in job["scenarios"]:
+            SCENARIOS[name](job, writes)
+    except BaseException:  # noqa: BLE001  whatever it is, the parent is told
         Path(job["root"], f"traceback-{os.getpid()}").write_text(traceback.format_exc())
         return 1
     return 0
 
 
-def serve() -> None:
+LATE = (
+    "chromadb",
+    "chromadb.api.rust",
+    "chromadb_rust_bindings",
+    "csimdjson",
+    "numpy.ma",
+    "pyarrow.compute",
+    "simdjson",
+)
+"""Imported by functions when they need them."""
+
+
+def preload() -> None:
+    """Import what the children would import, and load the weights that they share. Opens nothing and starts no thread."""
+    ours = (found.name for found in pkgutil.walk_packages(embedpipe.__path__, "embedpipe."))
+    for name in (*LATE, *ours):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
     loaded = wordllama_model._load()
-    wordllama_model._load = lambda: loaded  # the children share the weights
+    wordllama_model._load = lambda: loaded
+    gc.freeze()  # else each child's first collection would copy all of it
+
+
+def serve() -> None:
+    preload()
     for line in sys.stdin:
         pids = []
         for job in json.loads(line):
