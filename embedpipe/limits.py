@@ -28,6 +28,7 @@ ANCESTORS_KEPT: Final = 100  # [ours] versions a snapshot names, so that a slow 
 
 # A token is at least one UTF-8 byte in every byte-level BPE, so bytes bound tokens from above; the longest token of the
 # known vocabularies is 128 bytes, which bounds them from below. [openai] cl100k_base, o200k_base
+UTF8_BYTES_MAX: Final = 4  # of one character
 BYTES_PER_TOKEN_MIN: Final = 1
 BYTES_PER_TOKEN_MAX: Final = 128
 

@@ -152,6 +152,7 @@ class Pipeline:
             layout=config.layout,
             limits=config.limits,
             policy=config.policy,
+            count_tokens=getattr(backends.provider, "count_tokens", None),
             on_event=self._tally,
             checkpoint=self._checkpoint,
         )
@@ -268,11 +269,12 @@ class Pipeline:
         """How `records` would be cut, without claiming, creating or paying for anything."""
         from embedpipe.stages.submit import new_drafts, pieces
         from embedpipe.steps.spill import sorted_drafts, streams
+        from embedpipe.steps.submit import within_limits
 
         cuts: list[Cut] = []
         with (
             self.context.scratch() as folder,
-            sorted_drafts(records, self.context.model, folder) as runs,
+            sorted_drafts(within_limits(self.context, records), self.context.model, folder) as runs,
             streams(runs) as drafts,
         ):
             tables = (kept for kept, _ in new_drafts(drafts, []))

@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from embedpipe.errors import InvalidInput
 from embedpipe.lifecycle import Event, Status, advance
-from embedpipe.model import BatchRow, Kind
+from embedpipe.limits import UTF8_BYTES_MAX, Limits
+from embedpipe.model import BatchRow, Kind, Record
 from embedpipe.wire import OpenRoot, parse_time
+
+
+def may_exceed_tokens(text: str, limits: Limits) -> bool:
+    """Whether the text has more bytes than tokens are allowed, so that only counting can tell.
+
+    >>> may_exceed_tokens("a" * 9_000, Limits()), may_exceed_tokens("a" * 8_000, Limits())
+    (True, False)
+    """
+    return len(text) * UTF8_BYTES_MAX > limits.tokens_per_input < len(text.encode())
+
+
+def check_tokens(record: Record, tokens: int, limits: Limits) -> None:
+    """Refuse a text that the provider would refuse after hours in its queue."""
+    if tokens > limits.tokens_per_input:
+        place = f" ({record.source})" if record.source else ""
+        raise InvalidInput(
+            f"Record {ascii(record.id)[:80]}{place}: its text has {tokens} tokens; at most {limits.tokens_per_input} "
+            "are embedded.",
+            hint="Split the text into passages, each a record of its own.",
+            record_id=record.id,
+        )
 
 
 def row_of(root: OpenRoot, kind: Kind) -> BatchRow:

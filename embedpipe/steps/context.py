@@ -40,6 +40,8 @@ class Context:
     limits: Limits = attrs.field(factory=Limits)
     policy: Policy = attrs.field(factory=Policy)
     on_event: events.OnEvent = events.ignore
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None
+    """The model's own tokenizer, where it is at hand; long texts are then refused before anything is submitted."""
     checkpoint: Callable[[], None] = _nothing
     """Called at safe boundaries; raises where the run is to stop there."""
     scratch_dir: Path | None = None

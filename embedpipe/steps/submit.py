@@ -16,6 +16,7 @@ from embedpipe import events
 from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
 from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
 from embedpipe.model import BatchRow, Record
+from embedpipe.stages.creation import check_tokens, may_exceed_tokens
 from embedpipe.steps.context import (
     Base,
     Context,
@@ -60,9 +61,17 @@ def submit(ctx: Context, records: Iterable[Record], *, execution_id: str) -> Sub
     )
 
 
+def within_limits(ctx: Context, records: Iterable[Record]) -> Iterator[Record]:
+    """The same records; `InvalidInput` at the first whose text has too many tokens, where they can be counted."""
+    for record in records:
+        if ctx.count_tokens is not None and may_exceed_tokens(record.text, ctx.limits):
+            check_tokens(record, ctx.count_tokens([record.text])[0], ctx.limits)
+        yield record
+
+
 def _counted(ctx: Context, records: Iterable[Record], execution_id: str) -> Iterator[Record]:
     count = 0
-    for count, record in enumerate(records, 1):
+    for count, record in enumerate(within_limits(ctx, records), 1):
         if count % 1_000 == 0:
             ctx.checkpoint()
             ctx.on_event(events.RecordsRead(execution_id=execution_id, records=count))
