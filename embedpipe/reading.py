@@ -16,20 +16,22 @@ import io
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from contextlib import contextmanager, suppress
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import IO, Any, Final, Literal, get_args
+from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
+from embedpipe.blocks import RecordBlock, RecordStream
 from embedpipe.errors import InvalidInput
 from embedpipe.limits import LINE_BYTES_MAX
-from embedpipe.model import MetadataValue, Record
+from embedpipe.model import Metadata, MetadataValue
 
 __all__ = ["STDIN", "Format", "read_records", "text_id"]
 
 Format = Literal["auto", "jsonl", "text"]
+T = TypeVar("T")
 STDIN: Final = "-"
 
 _CHUNK_BYTES: Final = 1 << 18
@@ -41,7 +43,10 @@ _USUAL_NAMES: Final = {
     "text": ("content", "body", "document", "input", "value"),
 }
 
-_Lines = Iterator[tuple[int, bytes]]
+_NO_METADATA: Final[Metadata] = {}
+
+_Lines = tuple[Sequence[int], Sequence[bytes]]
+"""Some lines that are not blank, after their numbers."""
 
 
 class _Line(msgspec.Struct):
@@ -56,8 +61,8 @@ _decode_any: Final = msgspec.json.Decoder().decode
 
 def read_records(
     paths: Sequence[str | Path], *, format: Format = "auto", encoding: str = "utf-8", stdin: IO[bytes] | None = None
-) -> Iterator[Record]:
-    """Yield the records of `paths` in order; `"-"` is standard input. Each has its `source`, `file:line`.
+) -> RecordStream:
+    """The records of `paths` in order; `"-"` is standard input. Each has its `source`, `file:line`.
 
     Paths, `format` and `encoding` are checked at once, contents while they are read. `auto` goes by the file's suffix,
     and for other names by its first character: `{` begins JSON lines. Raises `InvalidInput`.
@@ -72,7 +77,7 @@ def read_records(
         if name != STDIN:
             _check_path(name)
     source = stdin or sys.stdin.buffer
-    return chain.from_iterable(_read_one(name, format, codec, source) for name in names)
+    return RecordStream(chain.from_iterable(_read_one(name, format, codec, source) for name in names))
 
 
 def text_id(text: str) -> str:
@@ -84,16 +89,17 @@ def text_id(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _read_one(name: str, format: Format, codec: str, stdin: IO[bytes]) -> Iterator[Record]:
+def _read_one(name: str, format: Format, codec: str, stdin: IO[bytes]) -> Iterator[RecordBlock]:
     with _opened(name, stdin) as stream:
         shown = "<stdin>" if name == STDIN else name
-        lines = _utf8_lines(stream, shown) if codec == "utf-8" else _recoded_lines(stream, shown, codec)
-        first = next(lines, None)
+        groups = _utf8_lines(stream, shown) if codec == "utf-8" else _recoded_lines(stream, shown, codec)
+        first = next(groups, None)
         if first is None:
             return
-        lines = chain([first], lines)
-        kind = format if format != "auto" else _guess(name, first[1])
-        yield from _from_json(lines, shown) if kind == "jsonl" else _from_text(lines, shown)
+        kind = format if format != "auto" else _guess(name, first[1][0])
+        convert = _from_json if kind == "jsonl" else _from_text
+        for numbers, lines in chain([first], groups):
+            yield from convert(numbers, lines, shown)
 
 
 def _codec(encoding: str) -> str:
@@ -157,7 +163,7 @@ def _chunks(stream: IO[bytes], shown: str) -> Iterator[bytes]:
         yield chunk
 
 
-def _utf8_lines(stream: IO[bytes], shown: str) -> _Lines:
+def _utf8_lines(stream: IO[bytes], shown: str) -> Iterator[_Lines]:
     """Numbered lines that are not blank, as they are in the file, without a byte order mark."""
     return _split(_without_mark(_chunks(stream, shown), shown), shown)
 
@@ -173,28 +179,34 @@ def _without_mark(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
     return chain([start.removeprefix(codecs.BOM_UTF8)], chunks)
 
 
-def _split(chunks: Iterator[bytes], shown: str) -> _Lines:
-    number, tail = 0, b""
+def _split(chunks: Iterator[bytes], shown: str) -> Iterator[_Lines]:
+    before, tail = 0, b""
     for chunk in chunks:
         *whole, rest = chunk.split(b"\n")
         if whole:
             whole[0] = tail + whole[0]
             tail = b""
-            for line in whole:
-                number += 1
-                if line and not line.isspace():
-                    yield number, line
+            yield from _not_blank(before + 1, whole)
+            before += len(whole)
         tail = tail + rest if tail else rest
         if len(tail) > LINE_BYTES_MAX:
             raise InvalidInput(
-                f"{shown}:{number + 1}: the line is longer than {LINE_BYTES_MAX} bytes.",
+                f"{shown}:{before + 1}: the line is longer than {LINE_BYTES_MAX} bytes.",
                 hint="Is it one record a line? A JSON array is turned into lines by: jq -c '.[]'",
             )
-    if tail and not tail.isspace():
-        yield number + 1, tail
+    yield from _not_blank(before + 1, [tail])
 
 
-def _recoded_lines(stream: IO[bytes], shown: str, codec: str) -> _Lines:
+def _not_blank(number: int, lines: list[bytes]) -> Iterator[_Lines]:
+    numbers: Sequence[int] = range(number, number + len(lines))
+    if not all(map(bytes.strip, lines)):
+        kept = [at for at, line in enumerate(lines) if line.strip()]
+        numbers, lines = [numbers[at] for at in kept], [lines[at] for at in kept]
+    if lines:
+        yield numbers, lines
+
+
+def _recoded_lines(stream: IO[bytes], shown: str, codec: str) -> Iterator[_Lines]:
     """The same lines from another encoding, as UTF-8."""
     decoder = codecs.getincrementaldecoder(codec)()
     return _split(_recoded(_chunks(stream, shown), decoder, shown, codec), shown)
@@ -221,30 +233,40 @@ def _recoded(chunks: Iterator[bytes], decoder: codecs.IncrementalDecoder, shown:
 # --- records -------------------------------------------------------------------------------------------------------
 
 
-def _from_text(lines: _Lines, shown: str) -> Iterator[Record]:
-    for number, line in lines:
-        try:
-            text = line.decode().strip()
-        except UnicodeDecodeError as error:
-            raise _not_utf8(error, shown, number) from None
-        if text:
-            yield Record(id=text_id(text), text=text, source=f"{shown}:{number}")
+def _from_text(numbers: Sequence[int], lines: Sequence[bytes], shown: str) -> Iterator[RecordBlock]:
+    decoded = _until_refused(bytes.decode, lines)
+    texts = [text.strip() for text in decoded]
+    kept = [at for at, text in enumerate(texts) if text]  # there are more blanks in Unicode than in bytes
+    texts = [texts[at] for at in kept]
+    yield _block([numbers[at] for at in kept], list(map(text_id, texts)), texts, [_NO_METADATA] * len(kept), shown)
+    if len(decoded) < len(lines):
+        raise _explained(lines[len(decoded)], shown, numbers[len(decoded)])
 
 
-def _from_json(lines: _Lines, shown: str) -> Iterator[Record]:
-    for number, line in lines:
-        source = f"{shown}:{number}"
-        try:
-            fields = _decode_line(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise _explained(line, shown, number) from None
-        record_id = fields.id if isinstance(fields.id, str) else str(fields.id)
-        if not record_id or not fields.text:
-            raise _explained(line, shown, number)
-        if fields.metadata:
-            yield Record(id=record_id, text=fields.text, metadata=fields.metadata, source=source)
-        else:
-            yield Record(id=record_id, text=fields.text, source=source)
+def _from_json(numbers: Sequence[int], lines: Sequence[bytes], shown: str) -> Iterator[RecordBlock]:
+    found = _until_refused(_decode_line, lines)
+    if not all([fields.id != "" and fields.text for fields in found]):
+        found = list(takewhile(lambda fields: fields.id != "" and fields.text, found))
+    ids = [fields.id if type(fields.id) is str else str(fields.id) for fields in found]
+    texts = [fields.text for fields in found]
+    yield _block(numbers[: len(found)], ids, texts, [fields.metadata or _NO_METADATA for fields in found], shown)
+    if len(found) < len(lines):
+        raise _explained(lines[len(found)], shown, numbers[len(found)])
+
+
+def _until_refused(decode: Callable[[bytes], T], lines: Sequence[bytes]) -> list[T]:
+    """What the lines hold, up to the first that can't be decoded."""
+    found: list[T] = []
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found.extend(map(decode, lines))
+    return found
+
+
+def _block(
+    numbers: Sequence[int], ids: list[str], texts: list[str], metadatas: list[Metadata], shown: str
+) -> RecordBlock:
+    sources = [f"{shown}:{number}" for number in numbers]
+    return RecordBlock(ids=ids, texts=texts, metadatas=metadatas, sources=sources).checked()
 
 
 def _not_utf8(error: UnicodeDecodeError, shown: str, number: int) -> InvalidInput:

@@ -112,7 +112,7 @@ def clean(run: Run, new_root: Callable[[], Path]) -> tuple[dict[str, Any], list[
 def test_the_clean_run_is_what_it_should_be(clean):
     found, writes = clean
     changed = {"b", "d"}
-    assert found["rejected"] == {"e": "string_above_max_length"}
+    assert found["rejected"] == {"e": "http_400"}
     assert {name: claim[:2] for name, claim in found["catalog"].items()} == {
         name: [2, 1] if name in changed else [1, 2] if name == "a" else [1, 1] for name in "abcdf"
     }

@@ -41,7 +41,6 @@ AMBIGUOUS, SAID, REPORT = "ambiguous.txt", "said.jsonl", "report.json"
 """Files that jobs leave in their root."""
 FLAGS = {
     "limits.requests_per_batch": 3,
-    "limits.tokens_per_input": 20,
     "policy.ambiguous_after_s": 0.2,
     "provider.dimensions": 64,
     "provider.send_dimensions": True,
@@ -109,12 +108,13 @@ class Writes:
 
 # --- the provider --------------------------------------------------------------------------------------------------
 
+ALWAYS_REFUSED = ("e",)
 STUMBLES = ("a", "r3")
 
 
 @attrs.frozen
 class StumblingProvider:
-    """The local provider, which fails on some records with a 500 unless they come alone: retries, always the same."""
+    """The local provider, but one record gets a 400, and some get a 500 unless they come alone: always the same retries."""
 
     inner: Any
 
@@ -125,19 +125,20 @@ class StumblingProvider:
         lines = b"".join(self.inner.content(file_id)).splitlines(keepends=True)
         for line in lines:
             answer = json.loads(line)
-            if answer.get("custom_id") in STUMBLES and "response" in answer and len(lines) > 1:
-                answer["response"] = {"status_code": 500, "request_id": "x", "body": {}}
-                yield json.dumps(answer).encode() + b"\n"
-            else:
-                yield line
+            name = answer["custom_id"]
+            stumbles = name in STUMBLES and len(lines) > 1
+            if "response" in answer and (stumbles or name in ALWAYS_REFUSED):
+                answer["response"] = {"status_code": 500 if stumbles else 400, "request_id": "x", "body": {}}
+                line = json.dumps(answer).encode() + b"\n"  # noqa: PLW2901  the same line, spoilt
+            yield line
 
 
 # --- the scenarios -------------------------------------------------------------------------------------------------
 
 
 def submissions() -> dict[str, list[Record]]:
-    """Two submissions by execution id. `e` is too long for the model; in the second, `b` and `d` have other texts."""
-    first = {name: f"the text of {name}" for name in "abcdf"} | {"e": "very " * 40 + "long"}
+    """Two submissions by execution id; in the second, `b` and `d` have other texts."""
+    first = {name: f"the text of {name}" for name in "abcdef"}
     second = first | {name: f"another text of {name}" for name in "bd"}
     return {
         number: [Record(id=name, text=text) for name, text in texts.items()]
