@@ -229,7 +229,7 @@ def g7_idempotence(once: World, again: World) -> Iterator[Violation]:
     """Repeating a step, or resuming anywhere, leaves the state of one run."""
     for (part, one), two in zip(outcome(once).items(), outcome(again).values(), strict=True):
         if one != two:
-            yield Violation(guarantee="G7", what=f"the {part} differ after a repetition")
+            yield Violation(guarantee="G7", what=f"{part}: not the same after a repetition")
 
 
 def g8_bounds(world: World) -> Iterator[Violation]:
