@@ -80,7 +80,7 @@ def _key(default: str, *fields: str) -> str:
     return attrs.field(default=default, validator=_template(*fields))  # type: ignore[call-overload,no-any-return]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Layout:
     """All keys, attribute names and state names. Templates are checked when the value is made."""
 
@@ -120,9 +120,9 @@ class Layout:
     pk_value: str = _key("BATCH#{batch_id}", "batch_id")
     index_pk_value: str = _key("STATUS#{status}", "status")
     index_sk_value: str = _key("BATCH_TYPE#{batch_type}#BATCH_ID#{batch_id}", "batch_type", "batch_id")
-    attributes: Mapping[str, str] = attrs.field(factory=lambda: {"provider_batch_id": "openai_batch_id"})
+    attributes: Mapping[str, str] = attrs.field(factory=lambda: {"provider_batch_id": "openai_batch_id"}, hash=False)
     """Field of `model.BatchRow` -> attribute of the item, where the two differ."""
-    statuses: Mapping[str, str] = attrs.field(factory=dict)
+    statuses: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     """Our status name -> the deployment's, where the two differ."""
 
     def root_key(self) -> str:

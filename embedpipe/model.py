@@ -110,14 +110,12 @@ def content_hasher(model: str, dimensions: int) -> Callable[[bytes, bytes], byte
     >>> hash_content(b"a", b"") == hash_content(b"a", b""), hash_content(b"a", b"") == hash_content(b"", b"a")
     (True, False)
     """
-    # The length frames the text, so no text can imitate another text with metadata.
     start = hashlib.blake2b(f"{len(model.encode())}:{model}{dimensions}:".encode(), digest_size=CONTENT_HASH_BYTES)
 
     def hash_content(text: bytes, metadata: bytes) -> bytes:
+        # JSON has no raw NUL, so the last one is where the metadata begins: no text can imitate one with metadata.
         state = start.copy()
-        state.update(b"%d:" % len(text))
-        state.update(text)
-        state.update(metadata)
+        state.update(text + b"\0" + metadata)
         return state.digest()
 
     return hash_content

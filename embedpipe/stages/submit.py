@@ -17,7 +17,7 @@ from embedpipe.errors import CollectionMismatch, DuplicateRecord, InvalidInput, 
 from embedpipe.lifecycle import OPEN
 from embedpipe.limits import BYTES_PER_TOKEN_MAX, SUBMITTERS_KEPT, Limits
 from embedpipe.model import BatchRow, EmbeddingModel, Kind
-from embedpipe.stages.streams import Stream, greatest_claims, table, windows
+from embedpipe.stages.streams import Stream, greatest_claims, one_array, sorted_by_id, table, windows
 from embedpipe.wire import Head, OpenRoot, Submitter
 
 try:
@@ -56,8 +56,8 @@ KNOWN_SCHEMA: Final = pa.schema(
 
 def unique(drafts: pa.Table) -> pa.Table:
     """Sorted drafts, each id once. Doubled ids with one content count once; with two, `DuplicateRecord` names both."""
-    drafts = drafts.take(pc.sort_indices(drafts, sort_keys=[("id", "ascending")]))
-    ids = drafts.column("id").combine_chunks()
+    drafts = sorted_by_id(drafts)
+    ids = one_array(drafts.column("id"))
     if len(ids) < 2:
         return drafts
     same = np.asarray(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
@@ -125,16 +125,46 @@ def request_lines(ids: Iterable[str], texts: Iterable[str], model: EmbeddingMode
     >>> request_lines(["a"], ["x"], EmbeddingModel(name="m", dimensions=2))[0][:40]
     b'{"custom_id":"a","method":"POST","url":"'
     """
-    encode = msgspec.json.Encoder().encode
-    dimensions = model.dimensions if model.send_dimensions else msgspec.UNSET
-    body = _Body(model=model.name, input="", encoding_format="base64", dimensions=dimensions)
-    request = _Request(custom_id="", method="POST", url=ENDPOINT, body=body)
+    request = _request(model)
     lines = []
     for record_id, text in zip(ids, texts, strict=True):
         request.custom_id = record_id
-        body.input = text
-        lines.append(encode(request) + b"\n")
+        request.body.input = text
+        lines.append(_encode(request) + b"\n")
     return lines
+
+
+def _request(model: EmbeddingModel) -> _Request:
+    dimensions = model.dimensions if model.send_dimensions else msgspec.UNSET
+    body = _Body(model=model.name, input="", encoding_format="base64", dimensions=dimensions)
+    return _Request(custom_id="", method="POST", url=ENDPOINT, body=body)
+
+
+def request_bytes(rows: pa.Table, model: EmbeddingModel) -> Any:
+    """The length of each row's request line, newline included, without making the lines: int64 of shape (rows,)."""
+    empty_bytes = len(_encode(_request(model))) + 1
+    return empty_bytes + _json_bytes(rows.column("id")) + _json_bytes(rows.column("document"))
+
+
+def _json_bytes(column: pa.ChunkedArray) -> Any:
+    """Bytes of each text between the quotes of its JSON string."""
+    texts = one_array(column)
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    sizes = np.diff(bounds)
+    if not sizes.any():
+        return sizes
+    added = _ADDED_BY_ESCAPE[np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]]
+    escapes = np.flatnonzero(added)
+    if not len(escapes):
+        return sizes
+    total = np.concatenate(([0], np.cumsum(added[escapes], dtype=np.int64)))
+    return sizes + np.diff(total[np.searchsorted(escapes, bounds - bounds[0])])
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_ADDED_BY_ESCAPE: Final = np.array([len(_encode(chr(byte))) - 3 for byte in range(128)] + [0] * 128, np.uint8)
+"""For each byte of UTF-8, how many more it takes inside a JSON string. Only ASCII is ever escaped."""
 
 
 @attrs.frozen(kw_only=True)
@@ -156,8 +186,14 @@ class Piece:
 
     part: int
     rows: pa.Table
-    lines: Sequence[bytes]
+    model: EmbeddingModel
     cut: Cut | None = None
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The request line of each row, made when asked for: an estimate needs only their sizes."""
+        ids, texts = (self.rows.column(name).to_pylist() for name in ("id", "document"))
+        return request_lines(ids, texts, self.model)
 
 
 @attrs.define(kw_only=True)
@@ -186,9 +222,7 @@ def pieces(tables: Iterable[pa.Table], model: EmbeddingModel, limits: Limits) ->
     """
     state = _Open(part=0)
     for rows in tables:
-        texts = rows.column("document").to_pylist()
-        lines = request_lines(rows.column("id").to_pylist(), texts, model)
-        line_bytes = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
+        line_bytes = request_bytes(rows, model)
         text_bytes = np.asarray(pc.binary_length(rows.column("document")), dtype=np.int64)
         _refuse_too_large(rows, line_bytes, text_bytes, limits)
         at = 0
@@ -199,12 +233,12 @@ def pieces(tables: Iterable[pa.Table], model: EmbeddingModel, limits: Limits) ->
                 state.file_bytes += int(line_bytes[at : at + end].sum())
                 state.tokens_max += int(text_bytes[at : at + end].sum())
             cut = state.closed(limit) if limit else None
-            yield Piece(part=state.part, rows=rows.slice(at, end), lines=lines[at : at + end], cut=cut)
+            yield Piece(part=state.part, rows=rows.slice(at, end), model=model, cut=cut)
             if cut:
                 state = _Open(part=state.part + 1)
             at += end
     if state.requests:
-        yield Piece(part=state.part, rows=DRAFT_SCHEMA.empty_table(), lines=(), cut=state.closed("end"))
+        yield Piece(part=state.part, rows=DRAFT_SCHEMA.empty_table(), model=model, cut=state.closed("end"))
 
 
 def _reach(state: _Open, line_bytes: Any, text_bytes: Any, limits: Limits) -> tuple[int, str]:
@@ -301,8 +335,15 @@ def closed_roots(head: Head | None, rows: Mapping[str, BatchRow]) -> frozenset[s
     """
 
     def ended(name: str) -> bool:
-        row = rows.get(name)
-        return row is not None and row.status not in OPEN and all(map(ended, row.retry_batch_ids))
+        # A loop, not a recursion: retries for capacity cost no try, so a chain of them may be long.
+        below, seen = [name], {name}
+        while below:
+            row = rows.get(below.pop())
+            if row is None or row.status in OPEN:
+                return False
+            below += [retry for retry in row.retry_batch_ids if retry not in seen]
+            seen.update(row.retry_batch_ids)
+        return True
 
     return frozenset(root.batch_id for root in (head.open if head else ()) if ended(root.batch_id))
 

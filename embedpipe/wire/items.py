@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -85,14 +86,26 @@ def changes_to_item(
     return sets, tuple(removes)
 
 
+@lru_cache(maxsize=8)
+def _reading(layout: Layout) -> tuple[dict[str, str], frozenset[str]]:
+    """Field by attribute, and the attributes that are no field. Made once a layout: tables have many rows."""
+    names = {_attribute(field.name, layout): field.name for field in _ROW_FIELDS}
+    structural = {layout.pk, layout.sk, layout.index_pk, layout.index_sk, layout.type_attribute}
+    return names, frozenset(structural)
+
+
+@lru_cache(maxsize=8)
+def _statuses(layout: Layout) -> dict[str, Status]:
+    return {_status_name(status, layout): status for status in Status}
+
+
 def item_to_row(item: Mapping[str, Any], layout: Layout) -> BatchRow:
     """The row of an item. `CorruptData` names the item and the attribute."""
     key = item.get(layout.pk)
     prefix, _, suffix = layout.pk_value.partition("{batch_id}")
     if not isinstance(key, str) or not key.startswith(prefix) or not key.endswith(suffix):
         raise CorruptData(f"Table item {ascii(key)[:80]} is not a batch.", item=key)
-    names = {_attribute(field.name, layout): field.name for field in _ROW_FIELDS}
-    structural = {layout.pk, layout.sk, layout.index_pk, layout.index_sk, layout.type_attribute}
+    names, structural = _reading(layout)
     values: dict[str, Any] = {"batch_id": key[len(prefix) : len(key) - len(suffix)]}
     extra: dict[str, object] = {}
     for attribute, value in item.items():
@@ -116,10 +129,10 @@ _INTEGERS: Final = frozenset({"request_count", "seq", "attempt", "dimensions", "
 
 def _row_value(name: str, value: Any, layout: Layout, where: str) -> Any:
     if name == "status":
-        ours = {_status_name(status, layout): status for status in Status}
-        if not isinstance(value, str) or value not in ours:
+        status = _statuses(layout).get(value) if isinstance(value, str) else None
+        if status is None:
             raise CorruptData(f"{where} is {ascii(value)[:40]}, which is no status.", where=where)
-        return ours[value]
+        return status
     if name in _TIMES:
         return parse_time(value, where)
     if name in _INTEGERS:
