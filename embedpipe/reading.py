@@ -34,7 +34,7 @@ Format = Literal["auto", "jsonl", "text"]
 T = TypeVar("T")
 STDIN: Final = "-"
 
-_CHUNK_BYTES: Final = 1 << 18
+_CHUNK_BYTES: Final = 1 << 17
 _JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json"})
 _TEXT_SUFFIXES: Final = frozenset({".txt", ".text", ".md", ".rst", ".log"})
 _UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -49,7 +49,7 @@ _Lines = tuple[Sequence[int], Sequence[bytes]]
 """Some lines that are not blank, after their numbers."""
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     id: str | int
     text: str
     metadata: dict[str, MetadataValue] | None = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from embedpipe.pipeline import RunReport
 
 ANSWERS: Final = 3
+BATCH_RECORDS: Final = 2_000
 
 
 @click.command()
@@ -37,7 +38,7 @@ def demo(settings: Settings) -> None:
     Example:
       embedpipe demo --root /tmp/reference
     """
-    config = settings.load(default_root=ROOT)
+    config = _small_batches(settings.load(default_root=ROOT))
     reports = {
         LINE.name: _embed(settings, config, LINE, line_records()),
         WORD.name: _embed(settings, config, WORD, word_records()),
@@ -49,6 +50,13 @@ def demo(settings: Settings) -> None:
         "answers": [{"question": question, "hits": hits} for question, hits in answers],
     }
     show(document, as_json=settings.json, human=lambda console: _print(console, config, reports, answers))
+
+
+def _small_batches(config: Config) -> Config:
+    """Several batches in place of one, so that there is something to see."""
+    if config.origins["limits.requests_per_batch"].source != "default":
+        return config
+    return attrs.evolve(config, limits=attrs.evolve(config.limits, requests_per_batch=BATCH_RECORDS))
 
 
 def _embed(settings: Settings, config: Config, kind: Kind, records: Iterator[Record]) -> RunReport:

@@ -30,11 +30,14 @@ class Stopper:
         self._asked = False
         self._reading = False
 
-    def reading(self, items: Iterable[T]) -> Iterator[T]:
-        """Pass on `items`; reading may be waiting for a pipe, which a signal must be able to end."""
+    def reading(self, records: Iterable[Record]) -> RecordStream:
+        """Pass on `records`; reading may be waiting for a pipe, which a signal must be able to end."""
+        return RecordStream(self._passed_on(blocks_of(records)))
+
+    def _passed_on(self, blocks: Iterator[RecordBlock]) -> Iterator[RecordBlock]:
         self._reading = True
         try:
-            yield from items
+            yield from blocks
         finally:
             self._reading = False
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from embedpipe.errors import CorruptData, NotFound
+from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
 from embedpipe.stages import chunk as decide
 from embedpipe.steps.context import Context, download_checked, read_delta
 from embedpipe.wire import Chunk, Chunked, Damaged, DeltaRef, Packed, Result, dump_many
@@ -17,13 +17,17 @@ PACKED_BATCH_ROWS = 2_048
 def split(
     ctx: Context, *, execution_id: str, poll_results_s3_key: str, poll_results_s3_bucket: str | None = None
 ) -> Chunked:
-    """Group the deltas of `poll_results.json` and store the groups."""
+    """Group the deltas of `poll_results.json`. The first groups stored for an execution are its groups for good.
+
+    A merge journals the deltas of a group by its list: a list that changed under a packed group would leave some out.
+    """
     results = Result.load_many(ctx.objects.get(poll_results_s3_key).data, poll_results_s3_key)
     planned = decide.chunks(decide.deltas(results), execution_id=execution_id, chunk_rows=ctx.policy.chunk_rows)
     key = ctx.layout.chunks_key(execution_id)
-    ctx.objects.put(key, dump_many(planned))
+    with suppress(PreconditionFailed):  # a delivery of the same execution was first
+        ctx.objects.put(key, dump_many(planned), if_none_match=True)
     return decide.chunked(
-        planned,
+        read_chunks(ctx, execution_id),
         execution_id=execution_id,
         inline_max=ctx.policy.inline_batches_max,
         key=key,

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from embedpipe import events
-from embedpipe.errors import CorruptData, NotFound, PreconditionFailed, Unauthorized
+from embedpipe.errors import CorruptData, NewerSchema, NotFound, PreconditionFailed, Unauthorized
 from embedpipe.lifecycle import TERMINAL_ACTIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages import poll as decide
@@ -46,8 +46,7 @@ def poll(ctx: Context, *, batch_id: str, execution_id: str) -> Reference:
     reference = Reference(
         batch_id=batch_id, result_s3_key=ctx.layout.result_key(batch_id), result_s3_bucket=ctx.objects.bucket
     )
-    found = read_result(ctx, batch_id)
-    register = found[0] if found else None
+    register, etag = _read_register(ctx, batch_id)
     terminal = register is not None and register.action in TERMINAL_ACTIONS
     if register is not None and terminal and delta_is_whole(ctx, register):
         return reference
@@ -56,8 +55,18 @@ def poll(ctx: Context, *, batch_id: str, execution_id: str) -> Reference:
         raise NotFound(f"Batch {batch_id} has no row in the table.", hint="Was it deleted by hand?", batch_id=batch_id)
     look = _Poll(ctx=ctx, row=row, register=register, execution_id=execution_id, damaged=terminal)
     result = _result(look)
-    _store(look, result, found[1] if found else None)
+    _store(look, result, etag)
     return reference
+
+
+def _read_register(ctx: Context, batch_id: str) -> tuple[Result | None, str | None]:
+    """The register and its etag. A damaged one counts as none and is written over: polling again says the same."""
+    try:
+        return read_result(ctx, batch_id) or (None, None)
+    except NewerSchema:
+        raise
+    except CorruptData:
+        return None, ctx.objects.get(ctx.layout.result_key(batch_id)).etag
 
 
 def delta_is_whole(ctx: Context, result: Result) -> bool:

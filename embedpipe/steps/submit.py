@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedpipe import events
+from embedpipe.blocks import RecordBlock, RecordStream, blocks_of
 from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
 from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
+from embedpipe.limits import UTF8_BYTES_MAX
 from embedpipe.model import BatchRow, Record
 from embedpipe.stages.creation import check_tokens, may_exceed_tokens
 from embedpipe.steps.context import (
@@ -34,6 +36,9 @@ from embedpipe.wire import Head, OpenRoot, Rejected, SubmitCounts
 
 if TYPE_CHECKING:
     from embedpipe.stages.streams import Stream
+
+PROGRESS_RECORDS = 1_000
+"""[ours] Records between two looks at whether to stop."""
 
 
 def submit(ctx: Context, records: Iterable[Record], *, execution_id: str) -> SubmitCounts:
@@ -61,21 +66,34 @@ def submit(ctx: Context, records: Iterable[Record], *, execution_id: str) -> Sub
     )
 
 
-def within_limits(ctx: Context, records: Iterable[Record]) -> Iterator[Record]:
+def within_limits(ctx: Context, records: Iterable[Record]) -> RecordStream:
     """The same records; `InvalidInput` at the first whose text has too many tokens, where they can be counted."""
-    for record in records:
-        if ctx.count_tokens is not None and may_exceed_tokens(record.text, ctx.limits):
-            check_tokens(record, ctx.count_tokens([record.text])[0], ctx.limits)
-        yield record
+    return RecordStream(_within_limits(ctx, blocks_of(records)))
 
 
-def _counted(ctx: Context, records: Iterable[Record], execution_id: str) -> Iterator[Record]:
-    count = 0
-    for count, record in enumerate(within_limits(ctx, records), 1):
-        if count % 1_000 == 0:
+def _within_limits(ctx: Context, blocks: Iterator[RecordBlock]) -> Iterator[RecordBlock]:
+    for block in blocks:
+        longest_chars = max(map(len, block.texts), default=0)
+        if ctx.count_tokens is not None and longest_chars * UTF8_BYTES_MAX > ctx.limits.tokens_per_input:
+            for record in block:
+                if may_exceed_tokens(record.text, ctx.limits):
+                    check_tokens(record, ctx.count_tokens([record.text])[0], ctx.limits)
+        yield block
+
+
+def _counted(ctx: Context, records: Iterable[Record], execution_id: str) -> RecordStream:
+    return RecordStream(_counted_blocks(ctx, within_limits(ctx, records).blocks(), execution_id))
+
+
+def _counted_blocks(ctx: Context, blocks: Iterator[RecordBlock], execution_id: str) -> Iterator[RecordBlock]:
+    count = reported = 0
+    for block in blocks:
+        count += len(block)
+        if count - reported >= PROGRESS_RECORDS:
+            reported = count
             ctx.checkpoint()
             ctx.on_event(events.RecordsRead(execution_id=execution_id, records=count))
-        yield record
+        yield block
     ctx.on_event(events.RecordsRead(execution_id=execution_id, records=count))
 
 

@@ -13,6 +13,7 @@ from embedpipe.events import Published
 from embedpipe.lifecycle import Action, Status
 from embedpipe.limits import Limits
 from embedpipe.model import Claim, Kind, ProviderIssue
+from embedpipe.steps.merge import final_merge
 from tests.harness import ANY, Crash, Faults, SnapshotVectors, crash, dies, lose_answer, refuse_own_write
 from tests.protocol.scenes import (
     EXPIRED_ALL,
@@ -438,3 +439,31 @@ def test_t18_the_winner_recognises_itself(answer, overtaken):
     assert seen.latest.n == 1 + overtaken  # nobody published the same again
     published = [event.version for event in world.events if isinstance(event, Published)]
     assert sorted(published) == sorted(seen.snapshots)[answer is lose_answer :]
+
+
+def test_two_deliveries_of_one_execution_agree_on_its_chunks():
+    """D1 saw one batch ended, D2 a second one too. Whoever merges journals what it merges, whoever packed it; then both die."""
+    world = SmallWorld(behaviours(QUICK_ONE, QUICK_ONE, attrs.evolve(QUICK_ONE, running=("in_progress",))))
+    world.pipeline().run(records("r", "1"))
+    world.pipeline().submit(records("x", "1"))
+    world.pipeline().submit(records("r", "2"))
+    first, second, third = Faults(), Faults(), Faults()
+    second.before("objects.get", crash, on=POINTER)
+    third.after("collection.upsert", crash)
+
+    def merge_what_is_packed():
+        context = third.pipeline(world).context
+        with pytest.raises(Crash):
+            final_merge(context, execution_id="e", poll_results_s3_key=context.layout.poll_results_key("e"))
+        crash()
+
+    first.before(
+        "objects.put", lambda: dies(lambda: second.pipeline(world).ingest(execution_id="e")), on="/chunks.json"
+    )
+    first.before("objects.upload", merge_what_is_packed, on="intermediate/")
+    assert dies(lambda: first.pipeline(world).ingest(execution_id="e"))
+    for faults in (first, second, third):
+        faults.assert_struck()
+    assert world.observe().collection == texts("r", "2") | texts("x", "1")
+    world.pipeline().submit(records("r", "1"))
+    settle(world, texts("r x", "1"))

@@ -1,0 +1,68 @@
+"""The row of a ledger entry, and what each answer of the provider changes: always a step the lifecycle has."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import attrs
+import pytest
+
+from embedpipe.layout import SEED
+from embedpipe.lifecycle import TRANSITIONS, Status
+from embedpipe.model import WORD, BatchRow, Claim
+from embedpipe.stages.creation import claim_changes, created_changes, refused_changes, row_of
+from embedpipe.wire import OpenRoot, changes_to_item, item_to_row, row_to_item
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ROOT = OpenRoot(
+    batch_id="b1",
+    seq=7,
+    part=3,
+    request_sha256="aa",
+    records_sha256="bb",
+    request_count=50,
+    model="m",
+    dimensions=3,
+    submitted_at="2026-01-02T03:04:05Z",
+)
+
+
+def test_the_row_of_a_ledger_entry_says_all_that_the_entry_says() -> None:
+    row = row_of(ROOT, WORD)
+    assert (row.status, row.claim, row.submitted_at) == (Status.INTENT, Claim(seq=7, attempt=1), NOW)
+    assert (row.request_sha256, row.records_sha256, row.request_count) == ("aa", "bb", 50)
+    assert (row.model, row.dimensions) == ("m", 3)
+    assert row.serves(WORD)
+    assert (row.database, row.collection, row.provider_batch_id, row.revision) == ("words", "receipt_words", None, 0)
+    assert row_of(ROOT, WORD) == row  # whoever finishes the entry puts the same row
+
+
+def test_the_way_to_the_provider_and_back() -> None:
+    intent = attrs.evolve(row_of(ROOT, WORD), input_file_id="file-1", reason="quota", not_before=NOW)
+    creating = attrs.evolve(intent, **claim_changes(NOW))
+    assert (creating.status, creating.creating_at) == (Status.CREATING, NOW)
+    pending = attrs.evolve(creating, **created_changes("p1", "validating"))
+    assert (pending.status, pending.provider_batch_id, pending.provider_status) == (Status.PENDING, "p1", "validating")
+    assert (pending.reason, pending.not_before) == (None, None)
+    refused = attrs.evolve(creating, **refused_changes("insufficient_quota", NOW))
+    assert (refused.status, refused.creating_at, refused.not_before) == (Status.INTENT, None, NOW)
+    assert (refused.reason, refused.input_file_id) == ("insufficient_quota", "file-1")
+    forgotten = attrs.evolve(creating, **refused_changes("input_file_not_found", None, forget_input=True))
+    assert (forgotten.input_file_id, forgotten.not_before) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "changes"),
+    [
+        (Status.INTENT, claim_changes(NOW)),
+        (Status.CREATING, created_changes("p1", "validating")),
+        (Status.CREATING, refused_changes("throttled", NOW)),
+        (Status.CREATING, refused_changes("input_file_not_found", None, forget_input=True)),
+    ],
+)
+def test_each_change_is_a_step_of_the_lifecycle_and_fits_the_table(before: Status, changes: dict[str, object]) -> None:
+    assert changes["status"] in [after for (status, _), after in TRANSITIONS.items() if status is before]
+    row = BatchRow(batch_id="b1", batch_type="X", status=before, input_file_id="f", creating_at=NOW, reason="r")
+    sets, removes = changes_to_item(changes, row, SEED)
+    item = {name: value for name, value in row_to_item(row, SEED).items() if name not in removes}
+    assert item_to_row({**item, **sets}, SEED) == attrs.evolve(row, **changes)
