@@ -7,9 +7,9 @@ Nothing here knows of files or Arrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, overload
 
 import attrs
 
@@ -20,6 +20,26 @@ BLOCK_RECORDS: Final = 1_000
 """[ours] Records of a plain iterable that are gathered into one block."""
 BLOCK_TEXT_CHARS: Final = 1 << 20
 """[ours] Or this much text, whichever comes first."""
+
+
+@attrs.frozen(eq=False)
+class Places(Sequence[str]):
+    """The sources `file:line` of neighbouring lines, spelled only when one is looked at."""
+
+    file: str
+    lines: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Places: ...
+
+    def __getitem__(self, at: int | slice) -> str | Places:
+        return Places(self.file, self.lines[at]) if isinstance(at, slice) else f"{self.file}:{self.lines[at]}"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -81,10 +101,6 @@ class RecordStream(Iterator[Record]):
     def blocks(self) -> Iterator[RecordBlock]:
         """The blocks that iteration has not begun; use either this or iteration."""
         return self._blocks
-
-    def through(self, pass_on: Callable[[Iterator[RecordBlock]], Iterator[RecordBlock]]) -> RecordStream:
-        """The same records, their blocks passed through a generator."""
-        return RecordStream(pass_on(self._blocks))
 
 
 def blocks_of(records: Iterable[Record]) -> Iterator[RecordBlock]:

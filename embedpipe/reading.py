@@ -17,13 +17,14 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain, takewhile
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
-from embedpipe.blocks import RecordBlock, RecordStream
+from embedpipe.blocks import Places, RecordBlock, RecordStream
 from embedpipe.errors import InvalidInput
 from embedpipe.limits import LINE_BYTES_MAX
 from embedpipe.model import Metadata, MetadataValue
@@ -55,6 +56,8 @@ class _Line(msgspec.Struct, gc=False):
     metadata: dict[str, MetadataValue] | None = None
 
 
+_ID: Final[Callable[[_Line], str | int]] = attrgetter("id")
+_TEXT: Final[Callable[[_Line], str]] = attrgetter("text")
 _decode_line: Final = msgspec.json.Decoder(_Line).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 
@@ -245,10 +248,11 @@ def _from_text(numbers: Sequence[int], lines: Sequence[bytes], shown: str) -> It
 
 def _from_json(numbers: Sequence[int], lines: Sequence[bytes], shown: str) -> Iterator[RecordBlock]:
     found = _until_refused(_decode_line, lines)
-    if not all([fields.id != "" and fields.text for fields in found]):
-        found = list(takewhile(lambda fields: fields.id != "" and fields.text, found))
-    ids = [fields.id if type(fields.id) is str else str(fields.id) for fields in found]
-    texts = [fields.text for fields in found]
+    ids = list(map(str, map(_ID, found)))
+    texts = list(map(_TEXT, found))
+    if not (all(ids) and all(texts)):
+        good = next(at for at, row in enumerate(zip(ids, texts, strict=True)) if not all(row))
+        found, ids, texts = found[:good], ids[:good], texts[:good]
     yield _block(numbers[: len(found)], ids, texts, [fields.metadata or _NO_METADATA for fields in found], shown)
     if len(found) < len(lines):
         raise _explained(lines[len(found)], shown, numbers[len(found)])
@@ -265,8 +269,7 @@ def _until_refused(decode: Callable[[bytes], T], lines: Sequence[bytes]) -> list
 def _block(
     numbers: Sequence[int], ids: list[str], texts: list[str], metadatas: list[Metadata], shown: str
 ) -> RecordBlock:
-    sources = [f"{shown}:{number}" for number in numbers]
-    return RecordBlock(ids=ids, texts=texts, metadatas=metadatas, sources=sources).checked()
+    return RecordBlock(ids=ids, texts=texts, metadatas=metadatas, sources=Places(shown, numbers)).checked()
 
 
 def _not_utf8(error: UnicodeDecodeError, shown: str, number: int) -> InvalidInput:

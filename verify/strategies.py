@@ -18,7 +18,17 @@ try:
 except ImportError as error:
     raise missing_extra("testing", error.name or "hypothesis") from None
 
-__all__ = ["behaviours", "fates", "record_ids", "records", "safe_ids", "submissions"]
+__all__ = [
+    "behaviours",
+    "fates",
+    "full_results",
+    "listings",
+    "map_outputs",
+    "record_ids",
+    "records",
+    "safe_ids",
+    "submissions",
+]
 
 ITEM_ERRORS = (
     ItemError(status_code=400, code="invalid_request_error", message="no"),
@@ -101,6 +111,48 @@ def behaviours(ids: Sequence[str]) -> st.SearchStrategy[Behaviour]:
         unlisted_calls=st.integers(0, 1),
         content_missing=st.integers(0, 1),
     )
+
+
+def listings(batches_max: int = 60) -> st.SearchStrategy[list[dict[str, str]]]:
+    """Listed batches, distinct, in any number up to `batches_max`."""
+    names = st.lists(safe_ids(), max_size=batches_max, unique=True)
+    return names.map(lambda found: [{"batch_id": name, "openai_batch_id": f"batch_{name}"} for name in found])
+
+
+def full_results(batch: Mapping[str, str]) -> st.SearchStrategy[dict[str, object]]:
+    """A poll result of the seed's shape for one listed batch."""
+    return st.fixed_dictionaries(
+        {
+            "batch_id": st.just(batch["batch_id"]),
+            "openai_batch_id": st.just(batch["openai_batch_id"]),
+            "batch_status": st.sampled_from(["completed", "in_progress", "expired", "failed"]),
+            "action": st.sampled_from(["process_results", "process_partial", "wait", "handle_failure"]),
+            "results_count": st.integers(0, 100),
+            "delta_id": st.sampled_from([None, "delta-1"]),
+            "delta_key": st.sampled_from([None, "words/delta/words/receipt_words/delta-1/"]),
+            "embedding_count": st.integers(0, 100),
+            "storage": st.just("s3_delta"),
+        }
+    )
+
+
+def map_outputs(listed: Sequence[Mapping[str, str]]) -> st.SearchStrategy[list[object]]:
+    """What a Map over `listed` may hand on: full results, references, nulls and errors, in any order, some missing."""
+    if not listed:
+        return st.lists(st.none(), max_size=2)
+
+    def one(batch: Mapping[str, str]) -> st.SearchStrategy[object]:
+        reference = {
+            "batch_id": batch["batch_id"],
+            "result_s3_key": f"poll_results/{batch['batch_id']}/result.json",
+            "result_s3_bucket": None,
+        }
+        broken = {"batch_id": batch["batch_id"], "action": "no such action"}
+        return st.one_of(
+            full_results(batch), st.just(reference), st.none(), st.just(broken), st.just({"error": "States.Timeout"})
+        )
+
+    return st.tuples(*(one(batch) for batch in listed)).flatmap(lambda found: st.permutations(list(found)))
 
 
 def safe_ids() -> st.SearchStrategy[str]:

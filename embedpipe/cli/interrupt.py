@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, TypeVar
+from typing import Final
 
+from embedpipe.blocks import RecordBlock, RecordStream, blocks_of
 from embedpipe.errors import EXIT_INTERRUPTED
-
-T = TypeVar("T")
+from embedpipe.model import Record
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _STOPPING: Final = b"\nStopping at the next safe boundary. Press Ctrl-C again to end at once.\n"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from embedpipe.blocks import RecordBlock, blocks_of
+from embedpipe.blocks import Places, blocks_of
 from embedpipe.errors import missing_extra
-from embedpipe.model import EmbeddingModel, Record, content_hasher, metadata_json
+from embedpipe.model import CONTENT_HASH_BYTES, EmbeddingModel, Record, content_hasher, metadata_json
 from embedpipe.stages.streams import Stream, sorted_by_id
 from embedpipe.stages.submit import DRAFT_SCHEMA
 from embedpipe.vectors import write_arrow
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
 except ImportError as error:
     raise missing_extra("vectors", error.name or "pyarrow") from None
 
@@ -32,12 +33,20 @@ def draft_batches(records: Iterable[Record], model: EmbeddingModel) -> Iterator[
     for block in blocks_of(records):
         metadata = list(map(metadata_json, block.metadatas))
         hashes = list(map(hash_content, map(str.encode, block.texts), map(str.encode, metadata)))
-        columns = [
-            pa.array(block.ids),
-            pa.array(hashes, pa.binary(16)),
-            *map(pa.array, (block.texts, metadata, block.sources)),
-        ]
-        yield pa.record_batch(columns, schema=DRAFT_SCHEMA)
+        columns = {
+            "id": pa.array(block.ids, pa.string()),
+            "content_hash": pa.array(hashes, pa.binary(CONTENT_HASH_BYTES)),
+            "document": pa.array(block.texts, pa.string()),
+            "metadata": pa.array(metadata, pa.string()),
+            "source": _source_column(block.sources),
+        }
+        yield pa.record_batch(list(columns.values()), schema=DRAFT_SCHEMA)
+
+
+def _source_column(sources: Sequence[str]) -> pa.Array:
+    if not isinstance(sources, Places):
+        return pa.array(sources, pa.string())
+    return pc.binary_join_element_wise(sources.file, pa.array(sources.lines, pa.int64()).cast(pa.string()), ":")
 
 
 def _runs(batches: Stream) -> Iterator[pa.Table]:
