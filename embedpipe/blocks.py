@@ -9,37 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final, overload
+from typing import Final
 
 import attrs
 
 from embedpipe.limits import RECORD_ID_BYTES_MAX, UTF8_BYTES_MAX
-from embedpipe.model import Metadata, Record
+from embedpipe.model import Metadata, Record, place
 
 BLOCK_RECORDS: Final = 1_000
 """[ours] Records of a plain iterable that are gathered into one block."""
 BLOCK_TEXT_CHARS: Final = 1 << 20
 """[ours] Or this much text, whichever comes first."""
-
-
-@attrs.frozen(eq=False)
-class Places(Sequence[str]):
-    """The sources `file:line` of neighbouring lines, spelled only when one is looked at."""
-
-    file: str
-    lines: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Places: ...
-
-    def __getitem__(self, at: int | slice) -> str | Places:
-        return Places(self.file, self.lines[at]) if isinstance(at, slice) else f"{self.file}:{self.lines[at]}"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -50,6 +30,9 @@ class RecordBlock:
     texts: Sequence[str]
     metadatas: Sequence[Metadata]
     sources: Sequence[str]
+    """Where each came from: the file, or the whole `source` of a Record."""
+    lines: Sequence[int]
+    """Numbers in that file, from 1; 0 where the source says all."""
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> RecordBlock:
@@ -59,14 +42,16 @@ class RecordBlock:
             texts=[record.text for record in records],
             metadatas=[record.metadata for record in records],
             sources=[record.source for record in records],
+            lines=[0] * len(records),
         )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[Record]:
-        for row in zip(self.ids, self.texts, self.metadatas, self.sources, strict=True):
-            yield Record(id=row[0], text=row[1], metadata=row[2], source=row[3])
+        columns = zip(self.ids, self.texts, self.metadatas, self.sources, self.lines, strict=True)
+        for record_id, text, metadata, source, line in columns:
+            yield Record(id=record_id, text=text, metadata=metadata, source=place(source, line))
 
     def checked(self) -> RecordBlock:
         """The same block; raises what `Record` raises for the first record that it refuses."""
@@ -81,11 +66,7 @@ class RecordBlock:
             return False
         if max(map(len, self.ids), default=0) * UTF8_BYTES_MAX > RECORD_ID_BYTES_MAX:
             return False
-        try:
-            "".join(chain(self.ids, self.texts)).encode()
-        except UnicodeEncodeError:
-            return False
-        return True
+        return _is_unicode(self.ids) and _is_unicode(self.texts)
 
 
 class RecordStream(Iterator[Record]):
@@ -101,6 +82,14 @@ class RecordStream(Iterator[Record]):
     def blocks(self) -> Iterator[RecordBlock]:
         """The blocks that iteration has not begun; use either this or iteration."""
         return self._blocks
+
+
+def _is_unicode(texts: Sequence[str]) -> bool:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def blocks_of(records: Iterable[Record]) -> Iterator[RecordBlock]:

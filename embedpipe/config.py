@@ -49,7 +49,11 @@ DEFAULT_BACKENDS: Final = {"objects": "files", "table": "sqlite", "provider": "l
 
 PROVIDER_DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     # Its listing is complete at once and its work takes seconds, so nothing is gained by waiting as for a remote one.
-    "local_model": {"policy.ambiguous_after_s": 5.0, "run.poll_interval_s": 0.2},
+    "local_model": {
+        "policy.ambiguous_after_s": 5.0,
+        "run.poll_interval_s": 0.2,
+        "provider.send_dimensions": True,  # it can shorten its vectors
+    },
 }
 """Defaults that depend on `provider.backend`."""
 

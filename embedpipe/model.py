@@ -48,6 +48,15 @@ class Record:
             _check_metadata(self)
 
 
+def place(source: str, line: int) -> str:
+    """Where a record came from, as messages say it.
+
+    >>> place("notes.jsonl", 7), place("notes.jsonl:7", 0)
+    ('notes.jsonl:7', 'notes.jsonl:7')
+    """
+    return f"{source}:{line}" if line else source
+
+
 def _named(record: Record) -> str:
     return f"Record {ascii(record.id)[:80]}" + (f" ({record.source})" if record.source else "")
 
@@ -110,11 +119,12 @@ def content_hasher(model: str, dimensions: int) -> Callable[[bytes, bytes], byte
     >>> hash_content(b"a", b"") == hash_content(b"a", b""), hash_content(b"a", b"") == hash_content(b"", b"a")
     (True, False)
     """
-    start = hashlib.blake2b(f"{len(model.encode())}:{model}{dimensions}:".encode(), digest_size=CONTENT_HASH_BYTES)
+    framed = f"{len(model.encode())}:{model}{dimensions}:".encode()
+    new_state = hashlib.blake2b(framed, digest_size=CONTENT_HASH_BYTES).copy
 
     def hash_content(text: bytes, metadata: bytes) -> bytes:
         # JSON has no raw NUL, so the last one is where the metadata begins: no text can imitate one with metadata.
-        state = start.copy()
+        state = new_state()
         state.update(text + b"\0" + metadata)
         return state.digest()
 

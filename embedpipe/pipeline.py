@@ -6,6 +6,7 @@ It holds no decision of its own: the order is `flow.INGEST`, the work is in `ste
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +33,7 @@ from embedpipe.stages.submit import Cut
 from embedpipe.steps import context
 from embedpipe.steps.call import CALLS
 from embedpipe.steps.context import Context
-from embedpipe.wire import MarkCounts, Marked, Result, SubmitCounts, decode
+from embedpipe.wire import Journal, MarkCounts, Marked, Rejected, Result, SubmitCounts, decode
 
 T = TypeVar("T")
 
@@ -76,6 +77,8 @@ class IngestReport:
     failed: int
     """Polls that failed; they are tried again by the next execution."""
     version: str | None
+    reasons: Mapping[str, int] = attrs.field(factory=dict)
+    """Rejected records by reason."""
     refusals: tuple[str, ...] = ()
     """What the provider refused for reasons that waiting does not help."""
 
@@ -89,6 +92,8 @@ class RunReport:
     batches: int
     embedded: int
     rejected: int
+    reasons: Mapping[str, int]
+    """Rejected records by reason; `rejected.jsonl` of each delta names them."""
     retry_batches: int
     ambiguous_creates: int
     """Creates whose answer was lost: each may have been paid for twice."""
@@ -239,7 +244,7 @@ class Pipeline:
         ambiguous = len(self._tally.ambiguous)
         submitted = self.submit(records)
         reports: list[IngestReport] = []
-        while self.open_rows():
+        while self._unfinished():
             self._checkpoint()
             reports.append(self.ingest())
             self._raise_if_stuck(reports)
@@ -257,6 +262,7 @@ class Pipeline:
             batches=submitted.batches,
             embedded=sum(report.vectors for report in reports),
             rejected=sum(report.rejected for report in reports),
+            reasons=dict(sum((Counter(report.reasons) for report in reports), Counter[str]())),
             retry_batches=sum(report.retry_batches for report in reports),
             ambiguous_creates=len(self._tally.ambiguous) - ambiguous,
             executions=len(reports),
@@ -314,6 +320,11 @@ class Pipeline:
         vector = self._backends.embedder.embed([text], model=ctx.model.name, dimensions=ctx.model.dimensions)[0]
         with ctx.vectors.reading(ctx.kind.database, ctx.kind.collection, version=base.version) as collection:
             return collection.search(vector, k)
+
+    def _unfinished(self) -> bool:
+        """Whether a batch is open, or a merge that somebody died in is to be finished."""
+        journal = self.context.layout.journal_key(self.context.kind.database)
+        return bool(self.open_rows()) or context.read(self.context, Journal, journal) is not None
 
     def open_rows(self) -> tuple[BatchRow, ...]:
         """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
@@ -382,12 +393,22 @@ class Pipeline:
             waiting=len(self.open_rows()),
             vectors=sum(results[mark.batch_id].embedding_count for mark in marked),
             rejected=sum(results[mark.batch_id].rejected_count or 0 for mark in marked),
+            reasons=self._reasons([results[mark.batch_id] for mark in marked]),
             retry_batches=sum(len(mark.retry_batch_ids) for mark in marked),
             ambiguous_creates=ambiguous,
             failed=failed,
             version=state["final_merge_result"]["version"],
             refusals=tuple(state["submit_result"]["refusals"]),
         )
+
+    def _reasons(self, results: Iterable[Result]) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for result in results:
+            if result.delta_key and result.rejected_count:
+                key = result.delta_key + self.context.layout.rejected_file
+                lines = self.context.objects.get(key).data.splitlines()
+                found.update(Rejected.load(line, key).reason for line in lines)
+        return dict(found)
 
     def _raise_if_stuck(self, reports: Sequence[IngestReport]) -> None:
         last = reports[-1]

@@ -24,7 +24,7 @@ from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
-from embedpipe.blocks import Places, RecordBlock, RecordStream
+from embedpipe.blocks import RecordBlock, RecordStream
 from embedpipe.errors import InvalidInput
 from embedpipe.limits import LINE_BYTES_MAX
 from embedpipe.model import Metadata, MetadataValue
@@ -269,7 +269,8 @@ def _until_refused(decode: Callable[[bytes], T], lines: Sequence[bytes]) -> list
 def _block(
     numbers: Sequence[int], ids: list[str], texts: list[str], metadatas: list[Metadata], shown: str
 ) -> RecordBlock:
-    return RecordBlock(ids=ids, texts=texts, metadatas=metadatas, sources=Places(shown, numbers)).checked()
+    sources = [shown] * len(ids)
+    return RecordBlock(ids=ids, texts=texts, metadatas=metadatas, sources=sources, lines=numbers).checked()
 
 
 def _not_utf8(error: UnicodeDecodeError, shown: str, number: int) -> InvalidInput:

@@ -65,6 +65,13 @@ def run(settings: Settings, files: tuple[str, ...], format: Format, encoding: st
     show(report, as_json=settings.json, human=lambda console: print_run(console, report, config))
 
 
+def rejected(report: RunReport) -> str:
+    """The number of rejected records and why: `3 (http_400: 2, attempts_exhausted: 1)`."""
+    reasons = sorted(report.reasons.items(), key=lambda entry: (-entry[1], entry[0]))
+    why = ", ".join(f"{reason}: {count:,}" for reason, count in reasons)
+    return f"{report.rejected:,} ({why})" if why else f"{report.rejected:,}"
+
+
 def print_run(console: Console, report: RunReport, config: Config) -> None:
     """The summary of a run."""
     print_facts(
@@ -74,7 +81,7 @@ def print_run(console: Console, report: RunReport, config: Config) -> None:
             ("already there", report.skipped or None),
             ("batches", report.batches),
             ("embedded", report.embedded),
-            ("rejected", report.rejected),
+            ("rejected", rejected(report)),
             ("reasons in", _reasons_key(config) if report.rejected else None),
             ("retry batches", report.retry_batches or None),
             ("ambiguous creates", report.ambiguous_creates or None),

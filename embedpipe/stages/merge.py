@@ -13,7 +13,7 @@ import attrs
 
 from embedpipe.errors import missing_extra
 from embedpipe.limits import ANCESTORS_KEPT
-from embedpipe.stages.streams import Stream, table, windows
+from embedpipe.stages.streams import Stream, one_array, table, windows
 from embedpipe.wire import Latest, Snapshot
 
 try:
@@ -77,29 +77,20 @@ def join(
 
 def _join_window(old: pa.Table, new: pa.Table, distrusted: Any) -> Joined:
     new_keys = new.select(CATALOG_COLUMNS)
-    at = pc.index_in(old.column("id"), value_set=_array(new_keys.column("id")))
-    matched_old = pc.is_valid(at)
-    facing = at.combine_chunks().drop_null()  # for each matched old row, its new row
-    was = old.filter(matched_old)
-    now = new_keys.take(facing)
+    old_ids, new_ids = (one_array(side.column("id")) for side in (old, new))
+    at = count_below(old_ids, new_ids)
+    matched = _stands_at(old_ids, at, new_ids)
+    was, now = old.take(pa.array(at[matched])), new_keys.filter(pa.array(matched))
     newer, equal_claim = _compare_claims(now, was)
-    same = np.asarray(pc.equal(_array(now.column("content_hash")), _array(was.column("content_hash"))))
-    facing_np = np.asarray(facing, dtype=np.int64)
+    same = np.asarray(pc.equal(one_array(now.column("content_hash")), one_array(was.column("content_hash"))))
 
-    inserted = np.ones(new.num_rows, bool)
-    inserted[facing_np] = False
-    wins = inserted.copy()
-    wins[facing_np[newer]] = True
-    written = wins.copy()
-    written[facing_np[newer & same]] = False
+    inserted = ~matched
+    wins, written, settled = inserted.copy(), inserted.copy(), inserted.copy()
+    wins[matched] = newer
+    written[matched] = newer & ~same
     if distrusted is not None:
-        doubted = np.asarray(pc.is_in(_array(new.column("id")), value_set=distrusted))
-        settled = inserted.copy()
-        settled[facing_np[newer | equal_claim]] = True
-        written |= doubted & settled
-
-    stays = np.ones(old.num_rows, bool)
-    stays[np.flatnonzero(np.asarray(matched_old))[newer]] = False
+        settled[matched] = newer | equal_claim
+        written |= settled & np.asarray(pc.is_in(new_ids, value_set=distrusted))
     counts = Counts(
         inserted=int(inserted.sum()),
         replaced=int((newer & ~same).sum()),
@@ -107,17 +98,44 @@ def _join_window(old: pa.Table, new: pa.Table, distrusted: Any) -> Joined:
         superseded=int((~newer & ~equal_claim).sum()),
     )
     return Joined(
-        catalog=_interleave(old.filter(pa.array(stays)), new_keys.filter(pa.array(wins))),
+        catalog=_overlaid(old, new_keys, at, inserted=inserted, replacing=wins & matched),
         upserts=new.filter(pa.array(written)) if written.any() else None,
         counts=counts,
     )
 
 
-def _interleave(old: pa.Table, new: pa.Table) -> pa.Table:
-    if not new.num_rows:
+def count_below(ids: pa.Array, wanted: pa.Array) -> Any:
+    """For each wanted id, how many of the sorted ids are smaller: int64. One binary search for all of them at once.
+
+    >>> count_below(pa.array(["b", "d"]), pa.array(["a", "b", "c", "z"])).tolist()
+    [0, 0, 1, 2]
+    """
+    low, high = np.zeros(len(wanted), np.int64), np.full(len(wanted), len(ids), np.int64)
+    while (searching := low < high).any():
+        middle = (low + high) // 2
+        facing = ids.take(pa.array(np.minimum(middle, len(ids) - 1)))
+        below = searching & np.asarray(pc.less(facing, wanted))
+        low = np.where(below, middle + 1, low)
+        high = np.where(below, high, middle)
+    return low
+
+
+def _stands_at(ids: pa.Array, at: Any, wanted: pa.Array) -> Any:
+    """Whether each wanted id is the one at its place in `ids`."""
+    if not len(ids):
+        return np.zeros(len(wanted), bool)
+    facing = ids.take(pa.array(np.minimum(at, len(ids) - 1)))
+    return (at < len(ids)) & np.asarray(pc.equal(facing, wanted))
+
+
+def _overlaid(old: pa.Table, new: pa.Table, at: Any, *, inserted: Any, replacing: Any) -> pa.Table:
+    """The old rows, new ones before or in place of the old row at `at`: no sort, and each row is copied once."""
+    if not (inserted.any() or replacing.any()):
         return old
-    both = pa.concat_tables([old, new.cast(old.schema)])
-    return both.take(pc.sort_indices(both.column("id"))) if old.num_rows else both
+    order = np.arange(old.num_rows)
+    order[at[replacing]] = old.num_rows + np.flatnonzero(replacing)
+    order = np.insert(order, at[inserted], old.num_rows + np.flatnonzero(inserted))
+    return pa.concat_tables([old, new.cast(old.schema)]).take(pa.array(order))
 
 
 def _compare_claims(now: pa.Table, was: pa.Table) -> tuple[Any, Any]:
@@ -125,10 +143,6 @@ def _compare_claims(now: pa.Table, was: pa.Table) -> tuple[Any, Any]:
     attempt, old_attempt = (np.asarray(side.column("attempt")) for side in (now, was))
     newer = (seq > old_seq) | ((seq == old_seq) & (attempt > old_attempt))
     return newer, (seq == old_seq) & (attempt == old_attempt)
-
-
-def _array(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 # --- versions ------------------------------------------------------------------------------------------------------

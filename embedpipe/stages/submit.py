@@ -16,7 +16,7 @@ import msgspec
 from embedpipe.errors import CollectionMismatch, DuplicateRecord, InvalidInput, missing_extra
 from embedpipe.lifecycle import OPEN
 from embedpipe.limits import BYTES_PER_TOKEN_MAX, SUBMITTERS_KEPT, Limits
-from embedpipe.model import BatchRow, EmbeddingModel, Kind
+from embedpipe.model import BatchRow, EmbeddingModel, Kind, place
 from embedpipe.stages.streams import Stream, greatest_claims, one_array, sorted_by_id, table, windows
 from embedpipe.wire import Head, OpenRoot, Submitter
 
@@ -36,9 +36,10 @@ DRAFT_SCHEMA: Final = pa.schema(
         pa.field("document", pa.string(), nullable=False),
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
     ]
 )
-"""A record on its way into a submission."""
+"""A record on its way into a submission. `source` and `line` as in `blocks.RecordBlock`."""
 
 KNOWN_SCHEMA: Final = pa.schema(
     [
@@ -72,7 +73,7 @@ def unique(drafts: pa.Table) -> pa.Table:
 
 def _refuse_double(drafts: pa.Table, at: int) -> None:
     first, second = (drafts.slice(at + i, 1).to_pylist()[0] for i in (0, 1))
-    places = " and ".join(row["source"] or "an unnamed place" for row in (first, second))
+    places = " and ".join(place(row["source"], row["line"]) or "an unnamed place" for row in (first, second))
     raise DuplicateRecord(
         f"Record {ascii(first['id'])[:80]} comes twice with different content: {places}.",
         hint="Give each its own id, or leave one out.",
@@ -263,9 +264,9 @@ def _refuse_too_large(rows: pa.Table, line_bytes: Any, text_bytes: Any, limits: 
     ):
         if (sizes > most).any():
             row = rows.slice(int(np.argmax(sizes > most)), 1).to_pylist()[0]
-            place = f" ({row['source']})" if row["source"] else ""
+            where = f" ({place(row['source'], row['line'])})" if row["source"] else ""
             raise InvalidInput(
-                f"Record {ascii(row['id'])[:80]}{place}: its text of {len(row['document'].encode())} bytes exceeds {what}.",
+                f"Record {ascii(row['id'])[:80]}{where}: its text of {len(row['document'].encode())} bytes exceeds {what}.",
                 hint="Split the text into passages, each a record of its own.",
                 record_id=row["id"],
             )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from embedpipe.blocks import Places, blocks_of
+from embedpipe.blocks import blocks_of
 from embedpipe.errors import missing_extra
 from embedpipe.model import CONTENT_HASH_BYTES, EmbeddingModel, Record, content_hasher, metadata_json
 from embedpipe.stages.streams import Stream, sorted_by_id
@@ -14,8 +14,8 @@ from embedpipe.stages.submit import DRAFT_SCHEMA
 from embedpipe.vectors import write_arrow
 
 try:
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 except ImportError as error:
     raise missing_extra("vectors", error.name or "pyarrow") from None
 
@@ -31,22 +31,15 @@ def draft_batches(records: Iterable[Record], model: EmbeddingModel) -> Iterator[
     """Records as drafts, unsorted, block by block."""
     hash_content = content_hasher(model.name, model.dimensions)
     for block in blocks_of(records):
-        metadata = list(map(metadata_json, block.metadatas))
+        metadata = list(map(metadata_json, block.metadatas)) if any(block.metadatas) else [""] * len(block)
         hashes = list(map(hash_content, map(str.encode, block.texts), map(str.encode, metadata)))
-        columns = {
-            "id": pa.array(block.ids, pa.string()),
-            "content_hash": pa.array(hashes, pa.binary(CONTENT_HASH_BYTES)),
-            "document": pa.array(block.texts, pa.string()),
-            "metadata": pa.array(metadata, pa.string()),
-            "source": _source_column(block.sources),
-        }
-        yield pa.record_batch(list(columns.values()), schema=DRAFT_SCHEMA)
-
-
-def _source_column(sources: Sequence[str]) -> pa.Array:
-    if not isinstance(sources, Places):
-        return pa.array(sources, pa.string())
-    return pc.binary_join_element_wise(sources.file, pa.array(sources.lines, pa.int64()).cast(pa.string()), ":")
+        columns = [
+            pa.array(block.ids, pa.string()),
+            pa.array(hashes, pa.binary(CONTENT_HASH_BYTES)),
+            *(pa.array(column, pa.string()) for column in (block.texts, metadata, block.sources)),
+            pa.array(np.fromiter(block.lines, np.int64, len(block))),
+        ]
+        yield pa.record_batch(columns, schema=DRAFT_SCHEMA)
 
 
 def _runs(batches: Stream) -> Iterator[pa.Table]:
@@ -72,6 +65,8 @@ def sorted_drafts(records: Iterable[Record], model: EmbeddingModel, folder: Path
         rows = sorted_by_id(run).combine_chunks()
         write_arrow(path, DRAFT_SCHEMA, rows.to_batches(max_chunksize=BATCH_ROWS))
         paths.append(path)
+        del run, rows
+        pa.default_memory_pool().release_unused()  # else the allocator keeps a run's memory while others are joined
     yield paths
 
 

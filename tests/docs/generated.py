@@ -40,7 +40,9 @@ def lifecycle_diagram() -> str:
 def flow_table() -> str:
     body = []
     for number, step in enumerate(flow.INGEST):
-        inputs = dict(step.inputs) | ({name: f"{step.over.items}[].{field}" for name, field in step.over.item.items()} if step.over else {})
+        inputs = dict(step.inputs) | (
+            {name: f"{step.over.items}[].{field}" for name, field in step.over.item.items()} if step.over else {}
+        )
         how = "a Map" if step.over else f"again while `{step.again}`" if step.again else "once"
         given = ", ".join(code(path) for path in dict.fromkeys(inputs.values()))
         body.append([number, code(step.state.format(kind="Word")), code(step.name), given, code(step.result), how])
@@ -49,7 +51,13 @@ def flow_table() -> str:
 
 def backends_table() -> str:
     body = [
-        [code(section), code(assembly.PORTS[section].__name__), code(name), code(builtin.target), ", ".join(map(code, builtin.options))]
+        [
+            code(section),
+            code(assembly.PORTS[section].__name__),
+            code(name),
+            code(builtin.target),
+            ", ".join(map(code, builtin.options)),
+        ]
         for section, names in assembly.BACKENDS.items()
         for name, builtin in names.items()
     ]
@@ -60,7 +68,9 @@ def backends_table() -> str:
 
 
 def commands_table() -> str:
-    return rows(["command", "what it does"], [[code(f"embedpipe {name}"), entry.summary] for name, entry in COMMANDS.items()])
+    return rows(
+        ["command", "what it does"], [[code(f"embedpipe {name}"), entry.summary] for name, entry in COMMANDS.items()]
+    )
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
@@ -102,9 +112,14 @@ def exit_codes_table() -> str:
 
 
 def errors_table() -> str:
-    found = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.EmbedpipeError)]
+    found = [
+        value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.EmbedpipeError)
+    ]
     ordered = sorted(found, key=lambda cls: [one.__name__ for one in reversed(cls.__mro__)])
-    body = [[code(cls.code), code(cls.__name__), cls.exit_code, (inspect.getdoc(cls) or "").split("\n")[0]] for cls in ordered]
+    body = [
+        [code(cls.code), code(cls.__name__), cls.exit_code, (inspect.getdoc(cls) or "").split("\n")[0]]
+        for cls in ordered
+    ]
     return rows(["`code`", "class", "exit", "meaning"], body)
 
 

@@ -13,9 +13,13 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
-GENERATED = re.compile(r"(?P<start><!-- generated: (?P<name>[a-z-]+) -->\n)(?P<text>.*?)(?P<end><!-- end -->)", re.DOTALL)
+GENERATED = re.compile(
+    r"(?P<start><!-- generated: (?P<name>[a-z-]+) -->\n)(?P<text>.*?)(?P<end><!-- end -->)", re.DOTALL
+)
 
-_FENCE = re.compile(r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -68,14 +72,16 @@ def inline_code(page: str) -> list[str]:
 def anchors(page: str) -> set[str]:
     """The names under which headings can be linked to."""
     return {
-        re.sub(r"[^\w\- ]", "", heading.lower().replace("`", "")).replace(" ", "-") for heading in _HEADING.findall(prose(page))
+        re.sub(r"[^\w\- ]", "", heading.lower().replace("`", "")).replace(" ", "-")
+        for heading in _HEADING.findall(prose(page))
     }
 
 
 def examples(page: str) -> Iterator[tuple[Block, str | None]]:
     """Each block of Python to run, with the block of text that directly follows it: what it prints."""
     found = blocks(page)
-    for block, following in zip(found, [*found[1:], None], strict=True):
+    for at, block in enumerate(found):
+        following = found[at + 1] if at + 1 < len(found) else None
         if block.language == "python" and block.title is None:
             adjacent = following is not None and not page[block.end : following.start].strip()
             yield block, following.text if following is not None and adjacent and following.language == "text" else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -15,13 +16,17 @@ from typing import Any
 import click
 import pytest
 
+from embedpipe import Config
 from embedpipe.cli import cli
 from tests.docs.generated import PARTS, regenerated
 from tests.docs.pages import GENERATED, PAGES, ROOT, Block, anchors, blocks, examples, files, inline_code, links
 
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+MODULES = {path.stem for path in (ROOT / "embedpipe").iterdir()}
+SUFFIXES = (".json", ".jsonl", ".toml", ".arrow", ".py")
 LANGUAGES = {"python", "sh", "text", "toml", "json", "mermaid"}
-PLAIN_COMMANDS = {"git", "cd", "pip", "rm", "until", "journalctl", "cat", "export", "python"}
+SHELL_WORDS = {"until", "while", "do", "done"}
+PLAIN_COMMANDS = {"git", "cd", "pip", "sleep"}
 
 
 # --- examples ------------------------------------------------------------------------------------------------------
@@ -59,20 +64,23 @@ def test_a_block_says_its_language(path: Path) -> None:
 
 def commands(page: str) -> list[list[str]]:
     """The commands of all shell blocks, as words; pipes and loops are taken apart."""
-    found = []
+    found: list[list[str]] = []
     for block in blocks(page):
-        if block.language == "sh":
-            for line in block.text.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                for part in re.split(r"\s(?:\||;|&&|do)\s", shlex.join(words).replace("'|'", "|")):
-                    found.append([word for word in shlex.split(part) if word not in ("do", "done", "until", ";", "|")])
+        for line in block.text.replace("\\\n", " ").splitlines() if block.language == "sh" else []:
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            found.append([])
+            for word in lexer:
+                if word in SHELL_WORDS or not word.strip(lexer.punctuation_chars):
+                    found.append([])
+                elif found[-1] or not re.fullmatch(r"[A-Z_]+=.*", word):
+                    found[-1].append(word)
     return [words for words in found if words]
 
 
 @pages
 def test_commands_exist(path: Path, tmp_path: Path) -> None:
     for words in commands(path.read_text()):
-        words = [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]
         name = words[0].removeprefix(".venv/bin/")
         if name == "embedpipe":
             check_embedpipe(words[1:])
@@ -139,36 +147,38 @@ def test_files_that_are_named_exist(path: Path) -> None:
 
 
 @pages
-def test_names_with_a_module_exist(path: Path) -> None:
-    """`lifecycle.diagram()`, `embedpipe.ports`, `errors.EXIT_CODES`."""
-    import importlib
-
-    modules = {name.stem for name in (ROOT / "embedpipe").glob("*.py")} | {"stages", "steps", "wire", "vectors", "backends"}
-    missing = []
-    for name in inline_code(path.read_text()):
-        found = re.match(r"(?:(embedpipe|verify)\.)?([a-z_]+)((?:\.[A-Za-z_]+)*)", name)
-        assert found is not None or True
-        if found is None or (found[1] is None and (found[2] not in modules or not found[3])) or "/" in name or ".py" in name:
-            continue
-        parts = [found[1] or "embedpipe", found[2], *found[3].split(".")[1:]]
-        if parts[-1] in ("toml", "json", "arrow", "jsonl", "backend", "py"):
-            continue
-        missing += [] if exists(importlib, parts) else [name]
-    assert missing == []
+def test_names_that_are_named_exist(path: Path) -> None:
+    """`lifecycle.diagram()`, `embedpipe.ports`, and settings such as `run.threads`."""
+    settings = Config.load(env={}).origins.keys()
+    named = [
+        found[0]
+        for code in inline_code(path.read_text())
+        if (found := re.fullmatch(r"([a-z_]+(\.\w+)+)(\(.*\))?", code))
+    ]
+    dotted = [name.partition("(")[0] for name in named]
+    homes = MODULES | {"embedpipe", "verify"}
+    ours = [name for name in dotted if name.partition(".")[0] in homes and not name.endswith(SUFFIXES)]
+    assert [name for name in ours if name not in settings and not resolves(name)] == []
 
 
-def exists(importlib: Any, parts: list[str]) -> bool:
+def resolves(name: str) -> bool:
+    parts = name.split(".")
+    parts = parts if parts[0] in ("embedpipe", "verify") else ["embedpipe", *parts]
     for size in range(len(parts), 0, -1):
         with contextlib.suppress(ImportError):
             value = importlib.import_module(".".join(parts[:size]))
             for part in parts[size:]:
-                value = getattr(value, part, None) or getattr(value, "__annotations__", {}).get(part)
+                value = getattr(value, part, None)
             return value is not None
     return False
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
-    linked = {(ROOT / link.partition("#")[0]).resolve() for link in links((ROOT / "README.md").read_text()) if "://" not in link}
+    linked = {
+        (ROOT / link.partition("#")[0]).resolve()
+        for link in links((ROOT / "README.md").read_text())
+        if "://" not in link
+    }
     assert {path for path in PAGES if path.name != "README.md"} <= linked
 
 

@@ -43,7 +43,7 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (config.model.name, config.model.dimensions, config.model.send_dimensions) == (
         "wordllama-l2-256",
         256,
-        False,
+        True,
     )
     assert config.limits == Limits()
     assert {origin.source for origin in config.origins.values()} == {"default", "default of provider 'local_model'"}

@@ -46,7 +46,9 @@ def test_each_is_in_one_branch(cls: type[EmbedpipeError]) -> None:
 
 def test_the_branches_end_a_command_differently() -> None:
     assert (MisuseError.exit_code, ServiceError.exit_code, CorruptData.exit_code) == (2, 6, 7)
-    assert (errors.InvalidInput.exit_code, errors.DuplicateRecord.exit_code, errors.CollectionMismatch.exit_code) == (5,) * 3
+    assert (errors.InvalidInput.exit_code, errors.DuplicateRecord.exit_code, errors.CollectionMismatch.exit_code) == (
+        5,
+    ) * 3
     assert (Interrupted.exit_code, Incomplete.exit_code, EmbedpipeError.exit_code) == (130, 3, 4)
 
 

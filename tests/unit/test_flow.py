@@ -130,9 +130,7 @@ class Engine:
         return self.stored
 
     def walk(self, *steps: Step) -> dict[str, Any]:
-        return walk(
-            steps, {"execution_id": "e"}, invoke=self.invoke, fan_out=self.fan_out, read_items=self.read_items
-        )
+        return walk(steps, {"execution_id": "e"}, invoke=self.invoke, fan_out=self.fan_out, read_items=self.read_items)
 
 
 def test_an_inline_fan_out_hands_each_iteration_its_own_item() -> None:

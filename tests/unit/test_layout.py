@@ -128,7 +128,11 @@ def test_different_ids_never_share_a_key(data: st.DataObject) -> None:
     names = st.from_regex(r"[a-z][a-z0-9_-]{0,3}", fullmatch=True) | st.sampled_from(
         ["manifests", "poll_results", "requests", "chunks", "intermediate", "snapshot", "delta", "submissions"]
     )
-    ids = names | safe_ids() | st.sampled_from(["latest.json", "merging.json", "result.json", "head.json", "batches.json"])
+    ids = (
+        names
+        | safe_ids()
+        | st.sampled_from(["latest.json", "merging.json", "result.json", "head.json", "batches.json"])
+    )
     drawn = []
     for _ in range(2):
         name = data.draw(st.sampled_from(sorted(WITH_IDS)))

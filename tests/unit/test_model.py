@@ -59,6 +59,8 @@ def test_a_record_without_text_is_refused_with_its_place(text: object) -> None:
         ({7: "x"}, "metadata 7 must be"),
         ({"a": float("nan")}, "metadata 'a' is not a finite number."),
         ({"a": float("inf")}, "metadata 'a' is not a finite number."),
+        ({"a": 2**63}, "metadata 'a' needs more than 64 bits. Make it text."),
+        ({"a": -(2**63) - 1}, "metadata 'a' needs more than 64 bits."),
         ({"a": "\ud800"}, "the metadata is not valid Unicode."),
         ({"a": "x" * METADATA_BYTES_MAX}, f"metadata of {METADATA_BYTES_MAX + 8} bytes; at most {METADATA_BYTES_MAX}."),
         (["a"], "'metadata' must be an object of names and values."),
@@ -68,6 +70,14 @@ def test_metadata_is_flat_finite_and_bounded(metadata: object, why: str) -> None
     with pytest.raises(InvalidInput) as caught:
         Record(id="a", text="t", metadata=metadata)  # type: ignore[arg-type]  # wrong on purpose
     assert str(caught.value).startswith(f"Record 'a': {why}")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"a": 2**63 - 1}, {"a": -(2**63)}, {"a": 0, "b": False, "c": 0.5}, {"a": "x" * (METADATA_BYTES_MAX - 8)}, {}],
+)
+def test_metadata_may_be_as_large_as_it_says(metadata: dict[str, str | int | float | bool]) -> None:
+    assert Record(id="a", text="t", metadata=metadata).metadata == metadata
 
 
 def test_text_and_id_are_unicode() -> None:
@@ -92,7 +102,7 @@ def test_metadata_survives_as_canonical_json(metadata: dict[str, object]) -> Non
     assert text == "" or json.loads(text) == metadata
 
 
-CONTENT = st.tuples(st.sampled_from(["m", "m1", "m:"]), st.integers(1, 12), st.text("1:{}\"a", max_size=4), METADATA)
+CONTENT = st.tuples(st.sampled_from(["m", "m1", "m:"]), st.integers(1, 12), st.text('1:{}"a', max_size=4), METADATA)
 
 
 @given(CONTENT, CONTENT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,9 @@ RESULTS = st.lists(
 @given(RESULTS)
 def test_the_deltas_are_those_with_vectors_each_once(results: list[Result]) -> None:
     wanted = [
-        result for result in results if result.action in TERMINAL_ACTIONS and result.delta_key and result.embedding_count
+        result
+        for result in results
+        if result.action in TERMINAL_ACTIONS and result.delta_key and result.embedding_count
     ]
     found = deltas(results)
     assert [ref.delta_key for ref in found] == list(dict.fromkeys(result.delta_key for result in wanted))
@@ -54,7 +58,7 @@ def test_every_delta_is_in_one_chunk_and_no_chunk_is_too_large(sizes: list[int],
         rows = sum(ref.embedding_count for ref in chunk.deltas)
         assert rows <= chunk_rows or len(chunk.deltas) == 1
     # No chunk could have taken its neighbour's first delta, too.
-    for chunk, following in zip(planned, planned[1:], strict=False):
+    for chunk, following in pairwise(planned):
         rows = sum(ref.embedding_count for ref in chunk.deltas)
         assert rows + following.deltas[0].embedding_count > chunk_rows
     assert chunks(refs(sizes), execution_id="e", chunk_rows=chunk_rows) == planned
@@ -73,7 +77,9 @@ def test_names_of_chunks_are_in_order() -> None:
 @pytest.mark.parametrize("count", [0, 1, 50, 51, 2_000])
 def test_the_workflow_carries_few_chunks_or_a_key(count: int) -> None:
     planned = chunks(refs([1] * count), execution_id="e", chunk_rows=1)
-    found = chunked(planned, execution_id="e", inline_max=50, key="chunks/e/chunks.json", bucket="b", results=("r", "b2"))
+    found = chunked(
+        planned, execution_id="e", inline_max=50, key="chunks/e/chunks.json", bucket="b", results=("r", "b2")
+    )
     assert (found.total_chunks, found.use_s3) == (count, count > 50)
     assert (found.chunks_s3_key, found.chunks_s3_bucket) == ("chunks/e/chunks.json", "b")
     assert (found.poll_results_s3_key, found.poll_results_s3_bucket) == ("r", "b2")

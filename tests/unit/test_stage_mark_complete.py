@@ -90,9 +90,7 @@ def test_a_skip_says_what_stands_in_the_way() -> None:
 
 def test_an_ended_batch_still_names_its_retries() -> None:
     marks, _ = before_proof([result()], {"b1": row(status=Status.EXPIRED, retry_batch_ids=("r1",))})
-    assert marks == [
-        Mark(batch_id="b1", outcome="already_complete", status="EXPIRED", retry_batch_ids=("r1",))
-    ]
+    assert marks == [Mark(batch_id="b1", outcome="already_complete", status="EXPIRED", retry_batch_ids=("r1",))]
 
 
 # --- how it ends ---------------------------------------------------------------------------------------------------

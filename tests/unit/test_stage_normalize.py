@@ -18,9 +18,7 @@ from embedpipe.wire import ManifestBatch, Result
 BATCH = ManifestBatch(index=0, batch_id="b1", openai_batch_id="p1")
 NAMES = st.sampled_from(["b1", "b2"])
 PROVIDER_NAMES = st.none() | st.sampled_from(["p1", "p2"])
-RESULTS = st.builds(
-    Result, batch_id=NAMES, openai_batch_id=PROVIDER_NAMES, action=st.sampled_from(list(Action)[:4])
-)
+RESULTS = st.builds(Result, batch_id=NAMES, openai_batch_id=PROVIDER_NAMES, action=st.sampled_from(list(Action)[:4]))
 
 
 def result(**fields: Any) -> Result:
@@ -29,9 +27,7 @@ def result(**fields: Any) -> Result:
 
 def fits(batch: ManifestBatch, found: Result) -> bool:
     return found.batch_id == batch.batch_id and (
-        found.openai_batch_id is None
-        or batch.openai_batch_id is None
-        or found.openai_batch_id == batch.openai_batch_id
+        found.openai_batch_id is None or batch.openai_batch_id is None or found.openai_batch_id == batch.openai_batch_id
     )
 
 
@@ -114,7 +110,9 @@ def test_most_of_the_batches_decide(reasons: list[str]) -> None:
 def test_the_two_ways_of_not_being_ours() -> None:
     unknown = result(action=Action.WAIT, reason="not_found")
     refused = result(action=Action.WAIT, reason="unauthorized")
-    with pytest.raises(ProviderMismatch, match=r"does not know \(404\) 2 of 3 batches; nothing was changed\. Check that"):
+    with pytest.raises(
+        ProviderMismatch, match=r"does not know \(404\) 2 of 3 batches; nothing was changed\. Check that"
+    ):
         check_provider([unknown, unknown, result()])
     with pytest.raises(ProviderMismatch, match=r"refused access \(401 or 403\) for 1 of 2 batches"):
         check_provider([unknown, refused])

@@ -355,8 +355,12 @@ def test_a_record_without_a_line_goes_as_its_batch_did(status: str, cause: str, 
 
 
 def test_an_exhausted_record_says_what_happened_last() -> None:
-    found, _ = concluded(ProviderBatch(id="p", status="completed"), [line("a", status_code=503, error_message="busy")], [3] * 5)
-    assert [(entry.reason, entry.message) for entry in found.rejected][:1] == [("attempts_exhausted", "last: http_503 busy")]
+    found, _ = concluded(
+        ProviderBatch(id="p", status="completed"), [line("a", status_code=503, error_message="busy")], [3] * 5
+    )
+    assert [(entry.reason, entry.message) for entry in found.rejected][:1] == [
+        ("attempts_exhausted", "last: http_503 busy")
+    ]
     assert len(found.rejected) == 5
 
 
@@ -423,4 +427,6 @@ def test_the_files_of_a_delta_are_read_as_they_were_meant(
 ) -> None:
     found, _ = concluded(batch, lines, tries)
     assert tuple(Retry.load(one, "retry") for one in retry_lines(found.retry).splitlines()) == found.retry
-    assert tuple(Rejected.load(one, "rejected") for one in rejected_lines(found.rejected).splitlines()) == found.rejected
+    assert (
+        tuple(Rejected.load(one, "rejected") for one in rejected_lines(found.rejected).splitlines()) == found.rejected
+    )

@@ -281,6 +281,12 @@ def test_what_is_no_envelope_is_corrupt(data: bytes) -> None:
         Result.load(data, "r.json")
 
 
+@pytest.mark.parametrize("data", [b"null", b"{}", b'"text"', b"7", b"true"])
+def test_an_array_of_envelopes_is_an_array(data: bytes) -> None:
+    with pytest.raises(CorruptData, match=r"^r\.json is not an array\.$"):
+        Result.load_many(data, "r.json")
+
+
 @pytest.mark.parametrize("depth", [101, 500, 900, 5_000])
 @pytest.mark.parametrize("field", ["reason", "theirs"])
 def test_deep_nesting_is_refused(depth: int, field: str) -> None:
