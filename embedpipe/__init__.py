@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from embedpipe.layout import SEED, Layout
     from embedpipe.limits import Limits, Policy
     from embedpipe.model import LINE, WORD, EmbeddingModel, Hit, Kind, Record
-    from embedpipe.pipeline import Estimate, IngestReport, Pipeline, RunReport, StatusReport, SubmitReport
+    from embedpipe.pipeline import Pipeline
     from embedpipe.reading import read_records
+    from embedpipe.reports import Estimate, IngestReport, RunReport, StatusReport, SubmitReport
     from embedpipe.retry import RetryPolicy
 
 _HOMES: Final = {
@@ -26,8 +27,9 @@ _HOMES: Final = {
     "layout": ("SEED", "Layout"),
     "limits": ("Limits", "Policy"),
     "model": ("LINE", "WORD", "EmbeddingModel", "Hit", "Kind", "Record"),
-    "pipeline": ("Estimate", "IngestReport", "Pipeline", "RunReport", "StatusReport", "SubmitReport"),
+    "pipeline": ("Pipeline",),
     "reading": ("read_records",),
+    "reports": ("Estimate", "IngestReport", "RunReport", "StatusReport", "SubmitReport"),
     "retry": ("RetryPolicy",),
 }
 _HOME: Final = {name: module for module, names in _HOMES.items() for name in names}

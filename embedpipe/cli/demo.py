@@ -21,7 +21,7 @@ from embedpipe.demo import QUESTIONS, ROOT, line_records, word_records
 from embedpipe.model import LINE, WORD, Hit, Kind, Record
 
 if TYPE_CHECKING:
-    from embedpipe.pipeline import RunReport
+    from embedpipe.reports import RunReport
 
 ANSWERS: Final = 3
 BATCH_RECORDS: Final = 2_000

@@ -15,7 +15,8 @@ from embedpipe.errors import InvalidInput
 from embedpipe.model import Hit, kind_named
 
 if TYPE_CHECKING:
-    from embedpipe.pipeline import Pipeline, StatusReport
+    from embedpipe.pipeline import Pipeline
+    from embedpipe.reports import StatusReport
 
 TEXT_CHARS_MAX: Final = 300  # of each answer; --json has all of it
 OPEN_SHOWN_MAX: Final = 20  # batches in the table; --json has all of them

@@ -21,7 +21,8 @@ from embedpipe.model import Record, kind_named
 from embedpipe.reading import Format, read_records
 
 if TYPE_CHECKING:
-    from embedpipe.pipeline import Estimate, IngestReport, Pipeline, RunReport, SubmitReport
+    from embedpipe.pipeline import Pipeline
+    from embedpipe.reports import Estimate, IngestReport, RunReport, SubmitReport
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def errors_table() -> str:
     found = [
         value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.EmbedpipeError)
     ]
-    ordered = sorted(found, key=lambda cls: [one.__name__ for one in reversed(cls.__mro__)])
+    ordered = sorted(found, key=lambda cls: [one.__name__ for one in reversed(cls.__mro__) if one in found])
     body = [
         [code(cls.code), code(cls.__name__), cls.exit_code, (inspect.getdoc(cls) or "").split("\n")[0]]
         for cls in ordered

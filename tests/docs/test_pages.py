@@ -23,7 +23,7 @@ from tests.docs.pages import GENERATED, PAGES, ROOT, Block, anchors, blocks, exa
 
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 MODULES = {path.stem for path in (ROOT / "embedpipe").iterdir()}
-SUFFIXES = (".json", ".jsonl", ".toml", ".arrow", ".py")
+SUFFIXES = (".json", ".jsonl", ".toml", ".arrow", ".py", ".sqlite3")
 LANGUAGES = {"python", "sh", "text", "toml", "json", "mermaid"}
 SHELL_WORDS = {"until", "while", "do", "done"}
 PLAIN_COMMANDS = {"git", "cd", "pip", "sleep"}
@@ -156,7 +156,7 @@ def test_names_that_are_named_exist(path: Path) -> None:
         if (found := re.fullmatch(r"([a-z_]+(\.\w+)+)(\(.*\))?", code))
     ]
     dotted = [name.partition("(")[0] for name in named]
-    homes = MODULES | {"embedpipe", "verify"}
+    homes = MODULES | {"embedpipe", "verify"} | {key.partition(".")[0] for key in settings}
     ours = [name for name in dotted if name.partition(".")[0] in homes and not name.endswith(SUFFIXES)]
     assert [name for name in ours if name not in settings and not resolves(name)] == []
 

@@ -46,6 +46,11 @@ def test_the_order_and_the_names_are_the_seeds() -> None:
         "MarkWordBatchesComplete",
     ]
     assert [step.result for step in INGEST] == list(OUTPUTS)
+    assert {step.name: step.over.items for step in INGEST if step.over} == {
+        "poll": "list_result.pending_batches",
+        "process_chunk": "chunked_data.chunks",
+    }
+    assert {step.name: step.again for step in INGEST if step.again} == {"final_merge": "more"}
 
 
 def test_every_step_has_its_call() -> None:

@@ -20,7 +20,9 @@ from embedpipe.model import (
     Claim,
     EmbeddingModel,
     Kind,
+    ProviderBatch,
     Record,
+    RequestCounts,
     content_hasher,
     kind_named,
     metadata_from_json,
@@ -183,6 +185,13 @@ def test_a_row_serves_one_collection(fields: dict[str, object], serves: bool) ->
 def test_a_rows_claim() -> None:
     assert row(seq=7, attempt=2).claim == Claim(seq=7, attempt=2)
     assert row().claim == Claim(seq=0, attempt=1)  # a seed's row is older than all of ours
+
+
+def test_what_is_not_said_is_nothing() -> None:
+    assert (row().revision, row().retry_batch_ids, row().extra) == (0, (), {})
+    assert RequestCounts() == RequestCounts(total=0, completed=0, failed=0)
+    assert ProviderBatch(id="p", status="completed").metadata == {}
+    assert EmbeddingModel(name="m", dimensions=1).send_dimensions is False
 
 
 @pytest.mark.parametrize("batch_id", ["", "../b", "b\n", None])

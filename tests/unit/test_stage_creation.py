@@ -6,11 +6,22 @@ from datetime import UTC, datetime
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from embedpipe.errors import InvalidInput
 from embedpipe.layout import SEED
 from embedpipe.lifecycle import TRANSITIONS, Status
-from embedpipe.model import WORD, BatchRow, Claim
-from embedpipe.stages.creation import claim_changes, created_changes, refused_changes, row_of
+from embedpipe.limits import Limits
+from embedpipe.model import WORD, BatchRow, Claim, Record
+from embedpipe.stages.creation import (
+    check_tokens,
+    claim_changes,
+    created_changes,
+    may_exceed_tokens,
+    refused_changes,
+    row_of,
+)
 from embedpipe.wire import OpenRoot, changes_to_item, item_to_row, row_to_item
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -31,7 +42,7 @@ def test_the_row_of_a_ledger_entry_says_all_that_the_entry_says() -> None:
     row = row_of(ROOT, WORD)
     assert (row.status, row.claim, row.submitted_at) == (Status.INTENT, Claim(seq=7, attempt=1), NOW)
     assert (row.request_sha256, row.records_sha256, row.request_count) == ("aa", "bb", 50)
-    assert (row.model, row.dimensions) == ("m", 3)
+    assert (row.model, row.dimensions, row.attempt) == ("m", 3, 1)
     assert row.serves(WORD)
     assert (row.database, row.collection, row.provider_batch_id, row.revision) == ("words", "receipt_words", None, 0)
     assert row_of(ROOT, WORD) == row  # whoever finishes the entry puts the same row
@@ -66,3 +77,22 @@ def test_each_change_is_a_step_of_the_lifecycle_and_fits_the_table(before: Statu
     sets, removes = changes_to_item(changes, row, SEED)
     item = {name: value for name, value in row_to_item(row, SEED).items() if name not in removes}
     assert item_to_row({**item, **sets}, SEED) == attrs.evolve(row, **changes)
+
+
+# --- texts that are too long ---------------------------------------------------------------------------------------
+
+
+@given(st.text(st.sampled_from("a\u00e4\u65e5\U0001f600"), max_size=12), st.integers(1, 40))
+def test_only_a_text_with_more_bytes_than_tokens_has_to_be_counted(text: str, most: int) -> None:
+    """A token is at least one byte, so fewer bytes are never too many tokens."""
+    assert may_exceed_tokens(text, Limits(tokens_per_input=most)) == (len(text.encode()) > most)
+
+
+def test_a_text_with_too_many_tokens_is_refused_with_its_place() -> None:
+    limits = Limits(tokens_per_input=3)
+    check_tokens(Record(id="a", text="x"), 3, limits)
+    with pytest.raises(InvalidInput) as caught:
+        check_tokens(Record(id="a", text="x", source="f.txt:7"), 4, limits)
+    assert str(caught.value).startswith("Record 'a' (f.txt:7): its text has 4 tokens; at most 3 are embedded. Split")
+    with pytest.raises(InvalidInput, match=r"^Record 'a': its text has 4 tokens"):
+        check_tokens(Record(id="a", text="x"), 4, limits)

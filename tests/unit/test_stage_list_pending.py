@@ -55,6 +55,7 @@ def stored(count: int) -> Manifest:
 def test_no_id_is_lost_inline_or_by_manifest(count: int) -> None:
     """Guarantee G1, and G8: a long listing is small."""
     kept = stored(count)
+    assert [batch.openai_batch_id is None for batch in kept.batches] == [number == 0 for number in range(count)]
     assert (kept.total_batches, [batch.index for batch in kept.batches]) == (count, list(range(count)))
     assert kept.batch_type == "WORD_EMBEDDING"
     found = listing(kept, inline_max=INLINE_BATCHES_MAX, key="k", bucket="b")

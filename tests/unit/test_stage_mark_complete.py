@@ -63,6 +63,7 @@ def test_each_batch_is_marked_or_a_candidate_once(results: list[Result], statuse
     for mark in marks:
         assert mark.outcome == expected(first[mark.batch_id], rows.get(mark.batch_id))
         assert mark.outcome == "already_complete" or mark.reason
+        assert mark.status == statuses.get(mark.batch_id)
     for one in candidates:
         assert one is first[one.batch_id]
         assert expected(one, rows[one.batch_id]) == "candidate"
