@@ -14,6 +14,23 @@ import attrs
 
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 1 << 20
+WORDS = (
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "small",
+    "birds",
+    "sing",
+)
+"""What texts are made of."""
 
 
 @attrs.frozen
@@ -68,12 +85,12 @@ def python(code: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", code, *arguments]
 
 
-PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+# Not getrusage: on Linux its figure survives exec, so a child would begin with the memory of the benchmark itself.
+PEAK = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
 
 
 def peak_bytes(code: str, *arguments: str) -> int:
-    """Most memory that a new interpreter held while it ran `code`."""
+    """Most memory that a new interpreter held while it ran `code`. Linux only."""
     command = python(f"{code}\n{PEAK}", *arguments)
     run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    kib = int(run.stdout.split()[-1])
-    return kib if sys.platform == "darwin" else 1024 * kib
+    return 1024 * int(run.stdout.split()[-1])

@@ -1,6 +1,6 @@
 """Merging into Chroma, with journal, join, reading back and publishing, beside a bare `collection.upsert`.
 
-    python -m benchmarks.merge
+python -m benchmarks.merge
 """
 
 from __future__ import annotations

@@ -17,13 +17,11 @@ from typing import Any
 
 import attrs
 
-from benchmarks.measure import Figure, cpu_s
+from benchmarks.measure import WORDS, Figure, cpu_s
 from embedpipe import Kind, Pipeline, Record
 from embedpipe.backends import chroma_client
 from embedpipe.backends.wordllama_model import WordLlamaModel
 from embedpipe.config import Config
-
-WORDS = "the quick brown fox jumps over a lazy dog while seven small birds sing near an old river bank".split()
 
 
 class Meter:
@@ -88,7 +86,15 @@ def run(count: int = 50_000) -> list[Figure]:
     outside_s = total_s - sum(meter.spent_s.values())
     parts = ", ".join(f"{account} {spent_s:.1f} s" for account, spent_s in meter.spent_s.items())
     note = f"{parts}, the rest {outside_s:.1f} s"
-    return [Figure(f"run of {count:,} records: share outside model and Chroma", 100 * outside_s / total_s, 15, unit="%", note=note)]
+    return [
+        Figure(
+            f"run of {count:,} records: share outside model and Chroma",
+            100 * outside_s / total_s,
+            15,
+            unit="%",
+            note=note,
+        )
+    ]
 
 
 if __name__ == "__main__":
