@@ -9,6 +9,10 @@ DEV_STAMP := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := embedpipe verify tests benchmarks
 
+# Coverage is measured where the core runs in one process; it would double the time of the tests of whole systems.
+CORE_TESTS := tests/unit tests/property tests/protocol embedpipe verify
+SYSTEM_TESTS := tests/architecture tests/cli tests/contract tests/crash tests/docs
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench lock clean
 
@@ -19,7 +23,8 @@ demo: $(USER_STAMP)  ## Embed the Python language reference, then ask it questio
 	$(BIN)/embedpipe demo
 
 test: lint  ## Run everything CI runs: ruff, mypy, import contracts, pytest with coverage.
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(CORE_TESTS)
+	$(BIN)/python -m pytest $(SYSTEM_TESTS)
 
 lint: $(DEV_STAMP)  ## Run the checks that need no test run.
 	$(BIN)/ruff check $(CODE)

@@ -120,12 +120,18 @@ def content_hasher(model: str, dimensions: int) -> Callable[[bytes, bytes], byte
     (True, False)
     """
     framed = f"{len(model.encode())}:{model}{dimensions}:".encode()
-    new_state = hashlib.blake2b(framed, digest_size=CONTENT_HASH_BYTES).copy
+    start = hashlib.blake2b(framed, digest_size=CONTENT_HASH_BYTES)
+    without_metadata = start.copy()
+    without_metadata.update(b"\0")
 
     def hash_content(text: bytes, metadata: bytes) -> bytes:
-        # JSON has no raw NUL, so the last one is where the metadata begins: no text can imitate one with metadata.
-        state = new_state()
-        state.update(text + b"\0" + metadata)
+        # JSON has no raw NUL, so the first one is where the text begins: no text can imitate another with metadata.
+        if metadata:
+            state = start.copy()
+            state.update(metadata + b"\0")
+        else:
+            state = without_metadata.copy()
+        state.update(text)
         return state.digest()
 
     return hash_content

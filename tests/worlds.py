@@ -46,7 +46,12 @@ class SmallWorld:
     """Stores that outlive the pipelines opened on them."""
 
     def __init__(
-        self, behaviour: ChooseBehaviour = always_good, *, config: Config = CONFIG, kind: Kind = KIND, seed: int | str = 0
+        self,
+        behaviour: ChooseBehaviour = always_good,
+        *,
+        config: Config = CONFIG,
+        kind: Kind = KIND,
+        seed: int | str = 0,
     ) -> None:
         self.clock = MemoryClock(seed=seed)
         self.objects = MemoryBlobStore()

@@ -6,6 +6,7 @@ several streams at the same ids, so that whatever concerns one id stands in one 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
 from embedpipe.errors import CorruptData, missing_extra
@@ -19,6 +20,9 @@ except ImportError as error:
 
 Stream = Iterable[pa.RecordBatch]
 
+WINDOW_ROWS = 1_024
+"""[ours] Rows read between two cuts. Each cut looks at every stream, and there may be thousands of short ones."""
+
 
 class _Head:
     """The unread front of one stream: a batch and a position in it."""
@@ -30,8 +34,8 @@ class _Head:
         self.done = False
         self.read()
 
-    def read(self) -> None:
-        """Take in one more non-empty batch, if there is one."""
+    def read(self) -> int:
+        """Take in one more non-empty batch, if there is one: its rows."""
         for batch in self._more:
             if batch.num_rows:
                 ids = batch.column("id")
@@ -39,8 +43,9 @@ class _Head:
                     raise CorruptData(f"A sorted stream goes back at id {ascii(ids[0].as_py())[:80]}.")
                 self._parts.append(batch)
                 self.last = ids[len(ids) - 1].as_py()
-                return
+                return int(batch.num_rows)
         self.done = True
+        return 0
 
     def take(self, horizon: str | None) -> list[pa.RecordBatch]:
         """Remove and return the rows with an id below `horizon`; all rows where it is None."""
@@ -77,25 +82,36 @@ def windows(streams: Sequence[Stream]) -> Iterator[list[list[pa.RecordBatch]]]:
     """Cut all streams at common ids: each window holds, for each stream, its rows of one range of ids.
 
     Every row comes once, ranges ascend, and equal ids (in one stream or several) are never parted. A window is about as
-    long as one batch of each stream, more only where one id fills it.
+    long as one batch of each stream, more where one id fills it or batches are short.
 
     >>> batch = lambda *ids: pa.record_batch({"id": list(ids)})
     >>> [[sum(b.num_rows for b in part) for part in w] for w in windows([[batch("a", "c")], [batch("b"), batch("d")]])]
-    [[1, 0], [0, 1], [1, 0], [0, 1]]
+    [[2, 2]]
     """
     heads = [_Head(stream) for stream in streams]
+    unfinished = [(head.last or "", at) for at, head in enumerate(heads) if not head.done]
+    heapq.heapify(unfinished)
     while True:
-        waiting = [head for head in heads if not head.done]
+        _read_on(heads, unfinished)
         # Ids below the smallest last id are complete everywhere; the id itself may go on in that stream's next batch.
-        horizon = min((head.last for head in waiting if head.last is not None), default=None)
+        horizon = unfinished[0][0] if unfinished else None
         parts = [head.take(horizon) for head in heads]
         if any(parts):
             yield parts
         if horizon is None:
             return
-        for head in waiting:
-            if head.last == horizon:
-                head.read()
+
+
+def _read_on(heads: Sequence[_Head], unfinished: list[tuple[str, int]]) -> None:
+    """Read the streams that end first, `WINDOW_ROWS` rows in all: one batch, or some short ones."""
+    rows = 0
+    while unfinished and rows < WINDOW_ROWS:
+        at = unfinished[0][1]
+        rows += heads[at].read()
+        if heads[at].done:
+            heapq.heappop(unfinished)
+        else:
+            heapq.heapreplace(unfinished, (heads[at].last or "", at))
 
 
 def table(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

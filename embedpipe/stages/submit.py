@@ -155,17 +155,17 @@ def _json_bytes(column: pa.ChunkedArray) -> Any:
     sizes = np.diff(bounds)
     if not sizes.any():
         return sizes
-    added = _ADDED_BY_ESCAPE[np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]]
-    escapes = np.flatnonzero(added)
+    found = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
+    escapes = np.flatnonzero((found < ord(" ")) | (found == ord('"')) | (found == ord("\\")))
     if not len(escapes):
         return sizes
-    total = np.concatenate(([0], np.cumsum(added[escapes], dtype=np.int64)))
+    total = np.concatenate(([0], np.cumsum(_ADDED_BY_ESCAPE[found[escapes]])))
     return sizes + np.diff(total[np.searchsorted(escapes, bounds - bounds[0])])
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_ADDED_BY_ESCAPE: Final = np.array([len(_encode(chr(byte))) - 3 for byte in range(128)] + [0] * 128, np.uint8)
-"""For each byte of UTF-8, how many more it takes inside a JSON string. Only ASCII is ever escaped."""
+_ADDED_BY_ESCAPE: Final = np.array([len(_encode(chr(byte))) - 3 for byte in range(128)], np.int64)
+"""For each byte of ASCII, how many more it takes inside a JSON string. Nothing else is ever escaped."""
 
 
 @attrs.frozen(kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
 from embedpipe.stages import chunk as decide
@@ -49,12 +50,12 @@ def process(ctx: Context, *, execution_id: str, index: int) -> Packed:
 
     chunk = read_chunks(ctx, execution_id)[index]
     damaged: list[Damaged] = []
-    with ctx.scratch() as folder, ExitStack() as stack:
-        opened = [file for ref in chunk.deltas if (file := open_delta(ctx, ref, folder, stack, damaged))]
-        if not opened:
+    with ctx.scratch() as folder:
+        deltas = [table for ref in chunk.deltas if (table := mapped_delta(ctx, ref, folder, damaged)) is not None]
+        if not deltas:
             return _packed(ctx, chunk, None, 0, damaged)
-        schema = opened[0].schema
-        streams = [file.batches() for file in opened]
+        schema = deltas[0].schema
+        streams = [table.to_batches() for table in deltas]
         path = folder / "packed.arrow"
         rows = write_arrow(path, schema, rebatched(merged(streams, schema), PACKED_BATCH_ROWS))
         key = ctx.layout.intermediate_key(execution_id, chunk.chunk_id)
@@ -73,8 +74,11 @@ def _packed(ctx: Context, chunk: Chunk, key: str | None, rows: int, damaged: lis
     )
 
 
-def open_delta(ctx: Context, ref: DeltaRef, folder: Path, stack: ExitStack, damaged: list[Damaged]):  # type: ignore[no-untyped-def]
-    """The vectors of one delta, its hash checked; None, and an entry in `damaged`, where it can't be used."""
+def mapped_delta(ctx: Context, ref: DeltaRef, folder: Path, damaged: list[Damaged]) -> Any:
+    """The vectors of one delta as a table, its hash checked; None, and an entry in `damaged`, where it can't be used.
+
+    The file is mapped and closed again: there may be more deltas than a process may have files open.
+    """
     from embedpipe.vectors import open_arrow, vectors_schema
 
     try:
@@ -82,7 +86,8 @@ def open_delta(ctx: Context, ref: DeltaRef, folder: Path, stack: ExitStack, dama
         if delta.dimensions != ctx.model.dimensions:
             raise CorruptData(f"its vectors have {delta.dimensions} dimensions, not {ctx.model.dimensions}")
         path = download_checked(ctx, ref.delta_key, delta, ctx.layout.vectors_file, folder)
-        return stack.enter_context(open_arrow(path, vectors_schema(delta.dimensions)))
+        with open_arrow(path, vectors_schema(delta.dimensions)) as file:
+            return file.table()
     except (CorruptData, NotFound) as error:
         damaged.append(Damaged(batch_id=ref.batch_id, delta_key=ref.delta_key, reason=error.message))
         return None

@@ -20,7 +20,7 @@ from embedpipe.model import metadata_from_json
 from embedpipe.ports import Collection, Edition, VectorRows
 from embedpipe.stages.merge import Counts, ancestors_of, join, version_name, won
 from embedpipe.stages.submit import check_collection
-from embedpipe.steps.chunk import open_delta, read_chunks
+from embedpipe.steps.chunk import mapped_delta, read_chunks
 from embedpipe.steps.context import Base, Context, download_catalog, read, read_base
 from embedpipe.wire import Chunk, Damaged, DeltaRef, Journal, Latest, Merged, Snapshot
 
@@ -141,7 +141,7 @@ def _edit(
 
     schema = vectors_schema(ctx.model.dimensions)
     streams = [stack.enter_context(open_arrow(path, schema)).batches() for path in group.paths]
-    dead = _dead_writer(ctx, folder, stack) if edition.in_place else ()
+    dead = _dead_writer(ctx, folder) if edition.in_place else ()
     if edition.in_place:
         _write_journal(ctx, group, execution_id)
     attempt = _Attempt(
@@ -152,7 +152,7 @@ def _edit(
         folder=folder,
         rows_max=group.rows,
     )
-    rows = [*streams, *(file.batches() for file in dead)]
+    rows = [*streams, *(table.to_batches() for table in dead)]
     counts = attempt.write(edition.collection, rows, schema, _ids(dead))
     version = base.version
     if counts.changed:
@@ -169,20 +169,23 @@ def _edit(
 # --- the journal of a merge in place -------------------------------------------------------------------------------
 
 
-def _dead_writer(ctx: Context, folder: Path, stack: ExitStack) -> tuple[Any, ...]:
-    """The deltas of a journal that somebody left behind, opened. We hold the lock, so its writer is dead."""
+def _dead_writer(ctx: Context, folder: Path) -> tuple[Any, ...]:
+    """The deltas of a journal that somebody left behind. We hold the lock, so its writer is dead."""
     found = read(ctx, Journal, ctx.layout.journal_key(ctx.kind.database))
     damaged: list[Damaged] = []
     refs = [DeltaRef(batch_id="", delta_key=key) for key in found[0].delta_keys] if found else []
-    return tuple(file for ref in refs if (file := open_delta(ctx, ref, folder, stack, damaged)))
+    tables = (mapped_delta(ctx, ref, folder, damaged) for ref in refs)
+    return tuple(table for table in tables if table is not None)
 
 
-def _ids(files: Sequence[Any]) -> Any:
+def _ids(tables: Sequence[Any]) -> Any:
     import pyarrow as pa
 
-    if not files:
+    if not tables:
         return None
-    return pa.concat_arrays([batch.column("id") for file in files for batch in file.batches()])
+    return pa.chunked_array(
+        [chunk for table in tables for chunk in table.column("id").chunks], pa.string()
+    ).combine_chunks()
 
 
 def _write_journal(ctx: Context, group: _Group, execution_id: str) -> None:

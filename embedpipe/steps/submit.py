@@ -150,7 +150,8 @@ def known_claims(
             path = folder / f"{name}-records.arrow"
             if not path.exists():
                 ctx.objects.download(ctx.layout.records_key(name), path)
-            batches = stack.enter_context(open_arrow(path)).batches()
+            with open_arrow(path) as file:  # mapped and closed again: more may be open batches than files
+                batches = file.table().to_batches()
             streams.append(_standing(batches, _rejected_ids(ctx, name, folder), KNOWN_SCHEMA))
         yield streams
 

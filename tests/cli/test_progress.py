@@ -18,6 +18,7 @@ from embedpipe import events
 from embedpipe.cli import progress
 from embedpipe.cli.interrupt import stoppable
 from embedpipe.cli.progress import HEARTBEAT_S, Tally, reporting
+from embedpipe.model import Record
 
 EXECUTION = "e-1"
 ALL_EVENTS: list[events.RunEvent] = [
@@ -133,30 +134,34 @@ def test_the_first_signal_asks_and_the_handlers_come_back() -> None:
 
 
 def test_while_reading_a_signal_interrupts() -> None:
-    def numbers() -> Iterator[int]:
+    read: list[int] = []
+    asked: list[bool] = []
+
+    def records() -> Iterator[Record]:
         for number in range(10):
             if number == 3:
                 signal.raise_signal(signal.SIGTERM)
-            yield number
+            read.append(number)
+            yield Record(id=str(number), text="x")
 
-    taken: list[int] = []
-    with stoppable(lambda: taken.append(-1)) as stopper, pytest.raises(KeyboardInterrupt):
-        taken.extend(stopper.reading(numbers()))
-    assert taken == [0, 1, 2]
+    with stoppable(lambda: asked.append(True)) as stopper, pytest.raises(KeyboardInterrupt):
+        list(stopper.reading(records()))
+    assert (read, asked) == ([0, 1, 2], [])
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:
     before = signal.getsignal(signal.SIGINT)
+    records = [Record(id=name, text="x") for name in "ab"]
     seen: list[object] = []
 
     def work() -> None:
         with stoppable(lambda: None) as stopper:
-            seen.extend([signal.getsignal(signal.SIGINT), *stopper.reading([1, 2])])
+            seen.extend([signal.getsignal(signal.SIGINT), *stopper.reading(records)])
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [before, 1, 2]
+    assert seen == [before, *records]
 
 
 def test_the_second_signal_ends_at_once() -> None:

@@ -146,7 +146,10 @@ def test_a_text_that_only_the_provider_finds_too_long_costs_itself_alone(run: Ru
     assert run("submit", fruits, "-", *wide, stdin=lines({"id": "x", "text": "word " * 20_000})).exit_code == 0
     ended = run("run", "--resume")
     assert ended.exit_code == 0
-    assert "embedded    3\nrejected    1 (string_above_max_length: 1)\nreasons in  record/delta/record/record/DELTA/rejected.jsonl" in ended.stdout
+    assert (
+        "embedded    3\nrejected    1 (string_above_max_length: 1)\nreasons in  record/delta/record/record/DELTA/rejected.jsonl"
+        in ended.stdout
+    )
 
 
 def test_a_missing_file_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedpipe.errors import CorruptData
-from embedpipe.stages.streams import greatest_claims, merged, rebatched, table, windows
+from embedpipe.stages.streams import greatest_claims, merged, rebatched, sorted_by_id, table, windows
 
 SCHEMA = pa.schema([("id", pa.string()), ("seq", pa.int64()), ("attempt", pa.int32()), ("mark", pa.int64())])
 IDS = ["", "a", "aa", "a\x00", "b", "B", "é", "e\u0301", "\uffff", "\U0001f600", "z" * 40]
@@ -102,6 +102,14 @@ def test_of_equal_claims_the_first_stays(drawn: list[tuple[str, int, int]]) -> N
         if row[0] not in best or row[1:3] > best[row[0]][1:3]:
             best[row[0]] = row
     assert rows_of([greatest_claims(table([batch_of(rows)], SCHEMA))]) == list(best.values())
+
+
+@given(st.lists(ROW, max_size=12))
+def test_sorting_is_by_utf8_bytes_and_keeps_the_order_of_equal_ids(drawn: list[tuple[str, int, int]]) -> None:
+    rows = [(*row, mark) for mark, row in enumerate(drawn)]
+    expected = sorted(rows, key=lambda row: row[0].encode())
+    assert rows_of([sorted_by_id(table([batch_of(rows)], SCHEMA))]) == expected
+    assert rows_of([sorted_by_id(table([batch_of(expected)], SCHEMA))]) == expected
 
 
 @given(streams(), st.integers(1, 8))
