@@ -148,15 +148,23 @@ SIZES = st.lists(st.integers(1, 60), max_size=25)
 LIMITS = st.builds(
     Limits,
     requests_per_batch=st.integers(1, 8),
-    file_bytes=st.integers(200, 900),
+    file_bytes=st.integers(600, 1_800),
     tokens_per_input=st.just(8_192),
     tokens_per_batch=st.just(0) | st.integers(1, 150),
 )
 
 
+CHARACTERS = 'x"\\\n\x01\x7f\u00e9\u2028\U0001f600/'
+"""Of one byte and of several, as they are and escaped in JSON."""
+
+
+def named(at: int) -> str:
+    return f"r{at:03}{CHARACTERS[-1 - at % len(CHARACTERS)]}"
+
+
 def cut_up(sizes: list[int], limits: Limits, edges: Sequence[int]) -> tuple[list[Cut], list[list[dict[str, Any]]]]:
     """Cuts, and for each part its rows, when the drafts come in tables that end at `edges`."""
-    rows = [(f"r{at:03}", "x" * size) for at, size in enumerate(sizes)]
+    rows = [(named(at), CHARACTERS[at % len(CHARACTERS)] * size) for at, size in enumerate(sizes)]
     cuts: list[Cut] = []
     parts: list[list[dict[str, Any]]] = []
     for piece in pieces([drafts(part) for part in cut_at(rows, edges)], MODEL, limits):
@@ -175,12 +183,12 @@ def test_every_record_is_in_one_part_and_every_part_within_every_limit(
     sizes: list[int], limits: Limits, edges: list[int]
 ) -> None:
     cuts, parts = cut_up(sizes, limits, edges)
-    assert [row["id"] for part in parts for row in part] == [f"r{at:03}" for at in range(len(sizes))]
+    assert [row["id"] for part in parts for row in part] == [named(at) for at in range(len(sizes))]
     assert [cut.part for cut in cuts] == list(range(len(parts)))
     for cut, part in zip(cuts, parts, strict=True):
         assert cut.requests == len(part) > 0
         assert cut.file_bytes == sum(len(row["line"]) for row in part)
-        assert cut.tokens_max == sum(len(row["document"]) for row in part)
+        assert cut.tokens_max == sum(len(row["document"].encode()) for row in part)
         assert cut.requests <= limits.requests_per_batch
         assert cut.file_bytes <= limits.file_bytes
         # One text may have more tokens than the queue has room for; it is a batch of its own.
@@ -193,7 +201,7 @@ def test_a_part_ends_only_where_the_next_record_would_exceed_the_limit_named(
 ) -> None:
     cuts, parts = cut_up(sizes, limits, edges)
     for cut, following in zip(cuts, parts[1:], strict=False):
-        following_bytes, following_tokens = len(following[0]["line"]), len(following[0]["document"])
+        following_bytes, following_tokens = len(following[0]["line"]), len(following[0]["document"].encode())
         exceeded = {
             "requests_per_batch": cut.requests + 1 > limits.requests_per_batch,
             "file_bytes": cut.file_bytes + following_bytes > limits.file_bytes,
