@@ -77,7 +77,9 @@ def test_a_wait_began_when_its_reason_did() -> None:
 
 
 def test_a_wait_names_itself() -> None:
-    result = wait_result(ROW, WaitReason.RUNNING, status="in_progress", since=NOW, execution_id="e")
+    row = attrs.evolve(ROW, database="words", collection="receipt_words")
+    result = wait_result(row, WaitReason.RUNNING, status="in_progress", since=NOW, execution_id="e")
+    assert (result.database, result.collection, result.execution_id) == ("words", "receipt_words", "e")
     assert (result.batch_id, result.openai_batch_id, result.batch_status) == ("b1", "p1", "in_progress")
     assert (result.action, result.reason, result.embedding_count) == (Action.WAIT, "running", 0)
     assert parse_time(result.since or "") == NOW
@@ -239,6 +241,7 @@ def test_without_record_files_whatever_comes_is_a_record(lines: list[OutputLine]
         ((2, 0), [], True, False),  # trace T16: the output is still null
         ((2, 1), ["a"], True, False),
         ((2, 0), ["a"], False, False),  # the counts are ahead
+        ((1, 0), ["a"], True, False),  # a line of the error file is not the one that was counted
         ((1, 1), ["a", "b"], False, True),
         ((1, 1), ["a", "nobody"], False, True),  # as many lines as counted
         ((9, 9), ["a", "b", "c"], False, True),  # each record has its line: nothing more can come
@@ -305,6 +308,7 @@ def test_a_retry_costs_a_try_only_where_the_record_is_at_fault(
     for entry in found.retry:
         assert entry.tries == before[entry.id] + (entry.cause not in FREE)
         assert entry.tries <= 3
+        assert entry.part == 0 or (batch.status, entry.cause) == ("failed", "batch")
     for entry in found.rejected:
         assert (entry.seq, entry.attempt, entry.tries) == (7, 2, before[entry.id])
         if entry.reason == "attempts_exhausted":
@@ -317,13 +321,26 @@ def test_the_action_says_what_there_is_to_do(batch: ProviderBatch, lines: list[O
     found, _ = concluded(batch, lines, tries)
     if found.action is Action.PROCESS_RESULTS:
         assert (batch.status, found.retry) == ("completed", ())
-    elif found.action is Action.PROCESS_PARTIAL:
-        assert found.order
-        assert found.retry or batch.status != "completed"
     else:
-        assert found.action is Action.HANDLE_FAILURE
-        assert not found.order
+        assert found.action is (Action.PROCESS_PARTIAL if found.order else Action.HANDLE_FAILURE)
+        assert found.retry or batch.status != "completed"
     assert found.status == batch.status
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "action"),
+    [
+        ("completed", [good(name) for name in IDS], Action.PROCESS_RESULTS),
+        ("completed", [bad(name, 400) for name in IDS], Action.PROCESS_RESULTS),
+        ("completed", [good("a")], Action.PROCESS_PARTIAL),
+        ("completed", [], Action.HANDLE_FAILURE),
+        ("expired", [good(name) for name in IDS], Action.PROCESS_PARTIAL),
+        ("expired", [bad(name, 400) for name in IDS], Action.HANDLE_FAILURE),
+        ("create_lost", [], Action.HANDLE_FAILURE),
+    ],
+)
+def test_each_action(status: str, lines: list[OutputLine], action: Action) -> None:
+    assert concluded(ProviderBatch(id="p", status=status), lines, [1] * len(IDS))[0].action is action
 
 
 @given(BATCHES, LINES)
@@ -334,6 +351,7 @@ def test_without_record_files_nothing_is_submitted_again(batch: ProviderBatch, l
         name for at, name in enumerate(fold.ids) if fold.slots[at] < 0
     )
     assert not {entry.reason for entry in found.rejected} & {"attempts_exhausted"}
+    assert {entry.tries for entry in found.rejected} <= {1}
 
 
 @pytest.mark.parametrize(
