@@ -57,7 +57,7 @@ def delta_table(catalog: pa.Table, rows: int) -> pa.Table:
     return pa.table(list(columns.values()), schema=vectors_schema(DIMENSIONS))
 
 
-def run(rows: int = 1_000_000, delta_rows: int = 50_000, rounds: int = 5) -> list[Figure]:
+def run(rows: int = 1_000_000, delta_rows: int = 50_000, rounds: int = 15) -> list[Figure]:
     """How many times the CPU of copying both files the join takes that writes the new catalog."""
     catalog = catalog_table(rows)
     delta = delta_table(catalog, delta_rows)

@@ -133,7 +133,12 @@ def convert(key: str, value: Any, wanted: type, layer: Layer) -> Any:
         value = float(value)
     if not _fits(value, wanted):
         raise _wrong(key, given, wanted, layer)
-    return _absolute(value, layer) if wanted is Path else value
+    if wanted is not Path:
+        return value
+    try:
+        return _absolute(value, layer)
+    except RuntimeError:  # `~name` of a user whom this machine does not know
+        raise _wrong(key, given, wanted, layer) from None
 
 
 def _fits(value: Any, wanted: type) -> bool:

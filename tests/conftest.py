@@ -26,5 +26,5 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few rows fill a window, so that small inputs are cut often: what goes wrong goes wrong at a cut."""
-    monkeypatch.setattr("embedpipe.stages.streams.WINDOW_ROWS", 1)
+    """One row fills a window, so that small inputs are cut often: what goes wrong goes wrong at a cut."""
+    monkeypatch.setattr("embedpipe.stages.streams.WINDOW_BYTES", 1)

@@ -23,7 +23,8 @@ try:
 except ImportError as error:
     raise missing_extra("vectors", error.name or "pyarrow") from None
 
-CATALOG_COLUMNS = ("id", "seq", "attempt", "content_hash")
+CLAIM_COLUMNS = ("seq", "attempt", "content_hash")
+CATALOG_COLUMNS = ("id", *CLAIM_COLUMNS)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +81,8 @@ def _join_window(old: pa.Table, new: pa.Table, distrusted: Any) -> Joined:
     old_ids, new_ids = (one_array(side.column("id")) for side in (old, new))
     at = count_below(old_ids, new_ids)
     matched = _stands_at(old_ids, at, new_ids)
-    was, now = old.take(pa.array(at[matched])), new_keys.filter(pa.array(matched))
+    was = old.select(CLAIM_COLUMNS).take(pa.array(at[matched]))
+    now = new.select(CLAIM_COLUMNS).filter(pa.array(matched))
     newer, equal_claim = _compare_claims(now, was)
     same = np.asarray(pc.equal(one_array(now.column("content_hash")), one_array(was.column("content_hash"))))
 

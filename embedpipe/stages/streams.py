@@ -20,8 +20,8 @@ except ImportError as error:
 
 Stream = Iterable[pa.RecordBatch]
 
-WINDOW_ROWS = 1_024
-"""[ours] Rows read between two cuts. Each cut looks at every stream, and there may be thousands of short ones."""
+WINDOW_BYTES = 1 << 20
+"""[ours] Read between two cuts, at least. Each cut looks at every stream, and there may be thousands of short ones."""
 
 
 class _Head:
@@ -35,7 +35,7 @@ class _Head:
         self.read()
 
     def read(self) -> int:
-        """Take in one more non-empty batch, if there is one: its rows."""
+        """Take in one more non-empty batch, if there is one: its bytes."""
         for batch in self._more:
             if batch.num_rows:
                 ids = batch.column("id")
@@ -43,7 +43,7 @@ class _Head:
                     raise CorruptData(f"A sorted stream goes back at id {ascii(ids[0].as_py())[:80]}.")
                 self._parts.append(batch)
                 self.last = ids[len(ids) - 1].as_py()
-                return int(batch.num_rows)
+                return int(batch.nbytes)
         self.done = True
         return 0
 
@@ -103,11 +103,11 @@ def windows(streams: Sequence[Stream]) -> Iterator[list[list[pa.RecordBatch]]]:
 
 
 def _read_on(heads: Sequence[_Head], unfinished: list[tuple[str, int]]) -> None:
-    """Read the streams that end first, `WINDOW_ROWS` rows in all: one batch, or some short ones."""
-    rows = 0
-    while unfinished and rows < WINDOW_ROWS:
+    """Read the streams that end first, `WINDOW_BYTES` in all: one batch, or some short ones."""
+    size_bytes = 0
+    while unfinished and size_bytes < WINDOW_BYTES:
         at = unfinished[0][1]
-        rows += heads[at].read()
+        size_bytes += heads[at].read()
         if heads[at].done:
             heapq.heappop(unfinished)
         else:

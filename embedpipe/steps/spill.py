@@ -21,10 +21,12 @@ except ImportError as error:
 
 RUN_RECORDS = 50_000
 """[ours] Records sorted in memory at once."""
-RUN_BYTES = 32 * 1024 * 1024
+RUN_BYTES = 16 * 1024 * 1024
 """[ours] Or about this much of them, whichever comes first."""
 BATCH_ROWS = 2_048
 """[ours] Rows of each run that are in memory while runs are joined."""
+BATCH_BYTES = RUN_BYTES // 64
+"""[ours] Or about this much of them, so that joining very many long texts takes little of their size."""
 
 
 def draft_batches(records: Iterable[Record], model: EmbeddingModel) -> Iterator[pa.RecordBatch]:
@@ -63,11 +65,16 @@ def sorted_drafts(records: Iterable[Record], model: EmbeddingModel, folder: Path
     for number, run in enumerate(_runs(draft_batches(records, model))):
         path = folder / f"run-{number:06d}.arrow"
         rows = sorted_by_id(run).combine_chunks()
-        write_arrow(path, DRAFT_SCHEMA, rows.to_batches(max_chunksize=BATCH_ROWS))
+        write_arrow(path, DRAFT_SCHEMA, rows.to_batches(max_chunksize=_batch_rows(rows)))
         paths.append(path)
         del run, rows
         pa.default_memory_pool().release_unused()  # else the allocator keeps a run's memory while others are joined
     yield paths
+
+
+def _batch_rows(rows: pa.Table) -> int:
+    fitting: int = BATCH_BYTES * rows.num_rows // max(rows.nbytes, 1)
+    return max(1, min(BATCH_ROWS, fitting))
 
 
 @contextmanager

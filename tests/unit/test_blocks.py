@@ -16,7 +16,7 @@ from embedpipe.errors import InvalidId, InvalidInput
 from embedpipe.limits import RECORD_ID_BYTES_MAX
 from embedpipe.model import EmbeddingModel, Record
 from embedpipe.stages.merge import count_below
-from embedpipe.stages.streams import WINDOW_ROWS, ascends, sorted_by_id, windows
+from embedpipe.stages.streams import WINDOW_BYTES, ascends, sorted_by_id, windows
 from embedpipe.stages.submit import DRAFT_SCHEMA, request_bytes, request_lines
 from embedpipe.steps.spill import draft_batches
 
@@ -81,11 +81,11 @@ def test_one_search_for_many_is_many_searches(ids: set[str], wanted: list[str]) 
     assert found.tolist() == [bisect_left(sorted(ids), text) for text in wanted]
 
 
-@given(st.lists(st.sets(st.text("abc", max_size=3), min_size=1), max_size=5), st.integers(1, 12))
-def test_windows_of_any_length_hold_every_row_and_part_no_id(groups: list[set[str]], rows: int) -> None:
+@given(st.lists(st.sets(st.text("abc", max_size=3), min_size=1), max_size=5), st.integers(1, 80))
+def test_windows_of_any_length_hold_every_row_and_part_no_id(groups: list[set[str]], size_bytes: int) -> None:
     streams = [[pa.record_batch({"id": pa.array([name])}) for name in sorted(ids)] for ids in groups]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("embedpipe.stages.streams.WINDOW_ROWS", rows)
+        patch.setattr("embedpipe.stages.streams.WINDOW_BYTES", size_bytes)
         cut = [
             [[name for batch in part for name in batch["id"].to_pylist()] for part in parts]
             for parts in windows(streams)
@@ -100,8 +100,8 @@ def test_windows_of_any_length_hold_every_row_and_part_no_id(groups: list[set[st
 def test_thousands_of_short_streams_are_few_windows() -> None:
     streams = [[pa.record_batch({"id": [f"{at:04d}", f"{at + 1:04d}"]})] for at in range(3_000)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("embedpipe.stages.streams.WINDOW_ROWS", WINDOW_ROWS)
-        assert len(list(windows(streams))) <= 2 * 3_000 // WINDOW_ROWS + 1
+        patch.setattr("embedpipe.stages.streams.WINDOW_BYTES", WINDOW_BYTES)
+        assert len(list(windows(streams))) == 1
 
 
 @given(st.lists(st.text("ab\u00e9\U0001f600", max_size=3)))

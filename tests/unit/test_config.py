@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embedpipe.assembly import BACKENDS, PORTS, Backends, construct
@@ -196,6 +196,7 @@ def test_what_init_writes_says_the_defaults_when_uncommented(tmp_path: Path) -> 
 
 
 @given(value=st.one_of(st.integers(), st.booleans(), st.text(), st.none(), st.lists(st.integers())))
+@example(value="~0")
 def test_conversion_gives_the_wanted_type_or_refuses(value: object) -> None:
     for wanted in (str, int, float, bool, Path, dict):
         try:
