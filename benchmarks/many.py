@@ -26,6 +26,7 @@ from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.wire import Head, OpenRoot, row_to_item
 
 KIND = Kind("bench")
+MODEL = Config.load(env={}, flags={}).model
 OPEN_EVERY = 20
 SUBMITTED_AT = "2026-01-01T00:00:00Z"
 NAMESPACE = UUID(int=0)
@@ -57,8 +58,8 @@ def rows(count: int) -> list[BatchRow]:
             seq=at + 1,
             collection=KIND.collection,
             database=KIND.database,
-            model="m",
-            dimensions=256,
+            model=MODEL.name,
+            dimensions=MODEL.dimensions,
         )
         for at in range(count)
     ]
@@ -91,8 +92,8 @@ def _root(row: BatchRow) -> OpenRoot:
         request_sha256="0" * 64,
         records_sha256="0" * 64,
         request_count=row.request_count or 0,
-        model="m",
-        dimensions=256,
+        model=MODEL.name,
+        dimensions=MODEL.dimensions,
         submitted_at=SUBMITTED_AT,
     )
 

@@ -1,8 +1,8 @@
 """From the name of a backend to a live one: the table of names, and the one place that imports backends.
 
 Any class that fits a port can be named as `package.module:Class`. Its constructor is given the options of its section
-as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits`, `model` and
-`dimensions`.
+as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits`, `model`, `dimensions`
+and `send_dimensions`. What it annotates as `Path` is given one, absolute.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -104,19 +105,40 @@ class _NoEmbedder:
 
 def embedder_of(provider: object) -> QueryEmbedder:
     """The provider itself where it can embed questions, else one that says so when it is asked."""
-    if hasattr(provider, "embed"):
-        return provider
+    if _has(provider, "embed"):
+        embedder: QueryEmbedder = provider  # type: ignore[assignment]  # as far as can be told without calling it
+        return embedder
     return _NoEmbedder(type(provider).__name__)
 
 
-def construct(section: str, backend: str, options: Mapping[str, Any], offered: Mapping[str, Any]) -> Any:
-    """Make one backend. `offered` is passed on where the constructor has a parameter of that name."""
+def _has(made: object, name: str) -> bool:
+    """Whether it has the attribute, told without computing it: a property may need what is not there yet."""
+    try:
+        inspect.getattr_static(made, name)
+    except AttributeError:
+        # What a `__getattr__` passes on cannot be seen from outside.
+        return hasattr(type(made), "__getattr__") and hasattr(made, name)
+    return True
+
+
+def construct(
+    section: str,
+    backend: str,
+    options: Mapping[str, Any],
+    offered: Mapping[str, Any],
+    *,
+    directories: Mapping[str, Path] | None = None,
+) -> Any:
+    """Make one backend. `offered` is passed on where the constructor has a parameter of that name.
+
+    `directories`: option -> the directory that it counts from, if the constructor takes a path there.
+    """
     target = backend if ":" in backend else BACKENDS[section][backend].target
     factory = _imported(section, target)
-    arguments = {**_wanted(factory, offered), **options}
+    arguments = {**_wanted(factory, offered), **_with_paths(factory, options, directories or {})}
     _check_arguments(section, target, factory, arguments)
     made = factory(**arguments)
-    missing = [name for name in vars(PORTS[section]) if not name.startswith("_") and not hasattr(made, name)]
+    missing = [name for name in vars(PORTS[section]) if not name.startswith("_") and not _has(made, name)]
     if missing:
         raise ConfigError(
             f"{section}.backend {target!a} is no {PORTS[section].__name__}: it lacks {', '.join(missing)}.",
@@ -148,6 +170,24 @@ def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
 def _wanted(factory: Any, offered: Mapping[str, Any]) -> dict[str, Any]:
     parameters = _parameters(factory)
     return {name: value for name, value in offered.items() if name in parameters}
+
+
+def _with_paths(factory: Any, options: Mapping[str, Any], directories: Mapping[str, Path]) -> dict[str, Any]:
+    """The options, with those that the constructor annotates as paths made absolute."""
+    parameters = _parameters(factory)
+    return {
+        name: (directories[name] / Path(value).expanduser()).absolute()
+        if name in directories and isinstance(value, str) and name in parameters and _is_path(parameters[name])
+        else value
+        for name, value in options.items()
+    }
+
+
+def _is_path(parameter: inspect.Parameter) -> bool:
+    """Whether it is annotated as `Path`, `Path | None` or the like, as a type or as its text."""
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return re.search(r"\bPath\b", text) is not None
 
 
 def _check_arguments(section: str, target: str, factory: Any, arguments: Mapping[str, Any]) -> None:

@@ -74,6 +74,8 @@ class Choice:
 
     backend: str
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    directories: Mapping[str, Path] = attrs.field(factory=dict)
+    """Of options whose type only the backend knows: where a relative path in them counts from."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +85,8 @@ class Origin:
     value: Any
     source: str
     """`default`, `default of provider 'x'`, `file PATH`, `environment variable NAME` or `flag`."""
+    directory: Path | None = attrs.field(default=None, eq=False)
+    """Where it counts from if its backend, which is not imported yet, takes it for a path."""
 
 
 _SECTIONS: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
@@ -245,7 +249,8 @@ def _checked(key: str, value: Any, layer: Layer, origins: Mapping[str, Origin] |
         _validate(key, converted)
     except (ConfigError, InvalidId, ValueError) as error:
         raise ConfigError(f"{layer.source(key)}: {key}: {error}", key=key) from None
-    return Origin(value=converted, source=layer.source(key))
+    directory = (layer.directory or Path.cwd()) if wanted is object else None
+    return Origin(value=converted, source=layer.source(key), directory=directory)
 
 
 def _option_type(key: str, layer: Layer, origins: Mapping[str, Origin]) -> type:
@@ -287,12 +292,16 @@ def _choice(section: str, origins: dict[str, Origin], root: Path) -> Choice:
         for name, default in BACKENDS[section][backend].options.items():
             value = root / default if isinstance(default, Path) else default
             origins.setdefault(f"{section}.{name}", Origin(value=value, source="default"))
-    options = {
-        key.partition(".")[2]: origin.value
+    given = {
+        key.partition(".")[2]: origin
         for key, origin in origins.items()
         if key.startswith(f"{section}.") and key not in _TYPES
     }
-    return Choice(backend=backend, options=options)
+    return Choice(
+        backend=backend,
+        options={name: origin.value for name, origin in given.items()},
+        directories={name: origin.directory for name, origin in given.items() if origin.directory is not None},
+    )
 
 
 # --- building ------------------------------------------------------------------------------------------------------
@@ -301,7 +310,7 @@ def _choice(section: str, origins: dict[str, Origin], root: Path) -> Choice:
 def build(config: Config, *, clock: Clock) -> Backends:
     """Open the backends of `config`. What was opened is closed again when a later one fails.
 
-    Raises `ConfigError` for a backend that cannot be imported or does not fit its port, `MissingExtra`, and what the
+    Raises `ConfigError` for a backend that cannot be imported, does not fit its port or its model, `MissingExtra`, and what the
     backends themselves raise.
     """
     offered = {
@@ -310,11 +319,12 @@ def build(config: Config, *, clock: Clock) -> Backends:
         "limits": config.limits,
         "model": config.model.name,
         "dimensions": config.model.dimensions,
+        "send_dimensions": config.model.send_dimensions,
     }
     with ExitStack() as opened:
 
         def open_one(section: str, choice: Choice) -> Any:
-            backend = construct(section, choice.backend, choice.options, offered)
+            backend = construct(section, choice.backend, choice.options, offered, directories=choice.directories)
             opened.callback(close, backend)
             return backend
 

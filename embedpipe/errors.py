@@ -7,6 +7,9 @@ This module knows nothing of the rest of the package.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 EXIT_OK: Final = 0
@@ -208,6 +211,38 @@ class Incomplete(EmbedpipeError):
 
     code = "incomplete"
     exit_code = EXIT_INCOMPLETE
+
+
+FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""There is no space left: on the disk, for this user, or in this file."""
+FREE_SPACE: Final = "Free some space, or raise the limit on it, and run the same command again."
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the operating system says that there is no space left."""
+    return isinstance(error, OSError) and error.errno in FULL_ERRNOS
+
+
+DENIED_ERRNOS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""This user may not do that there."""
+CHECK_PERMISSIONS: Final = "Check who owns the directory and its permissions."
+
+
+@contextmanager
+def full_disk(what: str) -> Iterator[None]:
+    """Inside it, an `OSError` that says "full" comes out as `StorageFull` naming `what`; others pass as they are.
+
+    >>> with full_disk("part-1.jsonl"):
+    ...     raise OSError(errno.EFBIG, "File too large")
+    Traceback (most recent call last):
+    embedpipe.errors.StorageFull: part-1.jsonl: File too large. Free some space, or raise the limit on it, and run ...
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise StorageFull(f"{what}: {error.strerror or error}.", hint=FREE_SPACE, what=what) from error
 
 
 def missing_extra(extra: str, module: str) -> MissingExtra:

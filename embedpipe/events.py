@@ -79,8 +79,18 @@ class AmbiguousCreate(RunEvent):
 
 
 @attrs.frozen(kw_only=True)
+class BatchLost(RunEvent):
+    """The provider no longer knows a batch: what was paid for it gave nothing, and its records are submitted again."""
+
+    batch_id: str
+    provider_batch_id: str
+    project_seen: bool
+    """False where the provider showed nothing else of this root either, so that it was given up for its age alone."""
+
+
+@attrs.frozen(kw_only=True)
 class CreateRefused(RunEvent):
-    """The provider said no to a batch for now; it will be tried again."""
+    """A batch is not created for now: the provider said no, or what it is made of is damaged. It will be tried again."""
 
     batch_id: str
     reason: str
@@ -104,6 +114,14 @@ class BatchPolled(RunEvent):
     vectors: int = 0
     rejected: int = 0
     retry: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class DeltaLeftOut(RunEvent):
+    """The vectors of a batch can't be used and are not merged; the batch stays open, and its next poll mends it."""
+
+    batch_id: str
+    reason: str
 
 
 @attrs.frozen(kw_only=True)

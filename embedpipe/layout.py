@@ -163,6 +163,16 @@ class Layout:
             database=safe_name(database, "database"), collection=safe_name(collection, "collection")
         )
 
+    def head_pattern(self, database: str) -> tuple[str, str]:
+        """What the keys of all ledgers of a database begin and end with.
+
+        >>> Layout().head_pattern("words")
+        ('words/submissions/', '/head.json')
+        """
+        before, _, after = self.head.partition("{collection}")
+        name = safe_name(database, "database")
+        return before.format(database=name), after.format(database=name)
+
     def delta_prefix(self, database: str, collection: str, delta_id: str) -> str:
         """The folder of one delta, with its last slash."""
         return self.delta.format(

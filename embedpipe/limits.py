@@ -38,10 +38,23 @@ METADATA_KEY_CHARS_MAX: Final = 64  # [openai]
 METADATA_VALUE_CHARS_MAX: Final = 512  # [openai]
 BATCH_WINDOW_S: Final = 24 * 3600  # [openai] completion window
 
+PAUSE_MAX_S: Final = 3_600.0  # [ours] the longest pause before something is tried again, whoever advises it
+PROVIDER_WORD_CHARS_MAX: Final = 100  # [ours] a status or an error code of the provider, as we keep it
+PROVIDER_TEXT_CHARS_MAX: Final = 300  # [ours] a message of the provider, as we keep it
+
 CHROMA_BATCH_MAX: Final = 5_461  # [chroma] max_batch_size with SQLite
 CHROMA_NAME_CHARS_MIN: Final = 3  # [chroma]
 
 _positive: Any = attrs.validators.gt(0)
+
+
+def pause_s(advice_s: float | None) -> float:
+    """A service's advice how long to wait, within reason; 0 where it gives none or makes no sense.
+
+    >>> [pause_s(advice_s) for advice_s in (None, 5.0, -1.0, 1e12, float("inf"), float("nan"))]
+    [0.0, 5.0, 0.0, 3600.0, 3600.0, 0.0]
+    """
+    return min(advice_s, PAUSE_MAX_S) if advice_s is not None and advice_s > 0 else 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +85,8 @@ class Policy:
     """How long after its creation a batch may be unknown to the provider without anything being wrong."""
     lost_after_s: float = attrs.field(default=24 * 3600.0, validator=attrs.validators.ge(0))
     """How long a 404 for a batch is a wait."""
+    give_up_after_s: float = attrs.field(default=30 * 24 * 3600.0, validator=attrs.validators.ge(0))
+    """How long a 404 is a wait where the provider knows nothing else of this root either: it may be another project."""
     capacity_wait_s: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))
     """First pause before work that was refused for capacity is created again; doubles to one hour."""
     inline_batches_max: int = attrs.field(default=INLINE_BATCHES_MAX, validator=_positive)

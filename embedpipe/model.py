@@ -17,7 +17,7 @@ import msgspec
 from embedpipe.errors import InvalidInput
 from embedpipe.layout import record_id, safe_id, safe_name
 from embedpipe.lifecycle import Status
-from embedpipe.limits import METADATA_BYTES_MAX
+from embedpipe.limits import METADATA_BYTES_MAX, PROVIDER_TEXT_CHARS_MAX, PROVIDER_WORD_CHARS_MAX
 
 _VALUE_TYPES: Final = (str, int, float, bool)
 MetadataValue = str | int | float | bool
@@ -269,12 +269,26 @@ class RequestCounts:
     failed: int = 0
 
 
+def provider_word(value: str | None) -> str:
+    """A status or code of the provider: valid Unicode, and short enough to be kept everywhere.
+
+    >>> provider_word("rate_limit_exceeded"), provider_word("odd\\ud800"), len(provider_word("long" * 100))
+    ('rate_limit_exceeded', 'odd?', 100)
+    """
+    return (value or "")[:PROVIDER_WORD_CHARS_MAX].encode(errors="replace").decode()
+
+
+def provider_text(value: str | None) -> str:
+    """A message of the provider: likewise."""
+    return (value or "")[:PROVIDER_TEXT_CHARS_MAX].encode(errors="replace").decode()
+
+
 @attrs.frozen(kw_only=True)
 class ProviderIssue:
     """One validation error of a batch."""
 
-    code: str
-    message: str = ""
+    code: str = attrs.field(converter=provider_word)
+    message: str = attrs.field(default="", converter=provider_text)
     line: int | None = None
     """Line of the input file, from 1; None when the whole batch is meant."""
 
@@ -284,7 +298,7 @@ class ProviderBatch:
     """What the provider says of one batch. An empty file id is None."""
 
     id: str
-    status: str
+    status: str = attrs.field(converter=provider_word)
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -27,17 +28,20 @@ from embedpipe.errors import (
     ServiceError,
 )
 from embedpipe.lifecycle import OPEN, Status
-from embedpipe.model import BatchRow, Hit, Kind, Record, kind_named
+from embedpipe.model import BatchRow, Claim, Hit, Kind, Record, kind_named
 from embedpipe.reports import Estimate, IngestReport, OpenBatch, RunReport, StatusReport, SubmitReport
 from embedpipe.retry import RetryPolicy
 from embedpipe.stages.submit import Cut
-from embedpipe.steps import context
+from embedpipe.steps import context, journal
 from embedpipe.steps.call import CALLS
 from embedpipe.steps.context import Context
-from embedpipe.wire import Journal, MarkCounts, Marked, Rejected, Result, SubmitCounts, decode
+from embedpipe.steps.merge import check_published
+from embedpipe.wire import MarkCounts, Marked, Rejected, Result, SubmitCounts, decode
 
 T = TypeVar("T")
 
+ROWS_AT_ONCE: Final = 1_000
+"""[ours] Rows read in one go; bounds the memory of `status`."""
 FAILED_EXECUTIONS_MAX: Final = 3
 """[ours] Executions in a row in which every poll failed, before `run` gives up and says why."""
 
@@ -160,6 +164,7 @@ class Pipeline:
             if not (reports[-1].marked or reports[-1].created) and reports[-1].waiting:
                 self._pause(self._config.run.poll_interval_s)
         base = context.read_base(self.context)
+        check_published(self.context, base)
         return RunReport(
             records=submitted.records,
             skipped=submitted.skipped,
@@ -204,11 +209,16 @@ class Pipeline:
     def status(self) -> StatusReport:
         """How many batches are in which state, which are open, and what is published."""
         ctx = self.context
-        counts = {str(status): sum(1 for _ in ctx.table.by_status(ctx.kind.batch_type, status)) for status in Status}
+        counts = dict.fromkeys(map(str, Status), 0)
+        still_open = []
+        for row in self._rows(Status):
+            counts[row.status] += 1
+            if row.status in OPEN:
+                still_open.append(row)
         base = context.read_base(ctx)
         return StatusReport(
             counts=counts,
-            open=tuple(self._open_batch(row) for row in self.open_rows()),
+            open=tuple(self._open_batch(row) for row in sorted(still_open, key=_age)),
             version=base.version,
             collection_count=base.snapshot.count if base.snapshot else 0,
         )
@@ -227,16 +237,20 @@ class Pipeline:
 
     def _unfinished(self) -> bool:
         """Whether a batch is open, or a merge that somebody died in is to be finished."""
-        journal = self.context.layout.journal_key(self.context.kind.database)
-        return bool(self.open_rows()) or context.read(self.context, Journal, journal) is not None
+        return bool(self.open_rows()) or journal.to_finish(self.context)
 
     def open_rows(self) -> tuple[BatchRow, ...]:
         """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
+        return tuple(sorted((row for row in self._rows(OPEN) if row.status in OPEN), key=_age))
+
+    def _rows(self, statuses: Iterable[Status]) -> Iterator[BatchRow]:
+        """Rows of this kind that the index has under these statuses, each once and as the table itself says."""
         table, kind = self.context.table, self.context.kind
-        names = [name for status in sorted(OPEN) for name in table.by_status(kind.batch_type, status)]
-        rows = context.healthy_rows(self.context, names).values()
-        found = [row for row in rows if row.status in OPEN and row.serves(kind)]
-        return tuple(sorted(found, key=lambda row: (row.claim, row.batch_id)))
+        names = iter(
+            dict.fromkeys(name for status in sorted(statuses) for name in table.by_status(kind.batch_type, status))
+        )
+        while block := list(islice(names, ROWS_AT_ONCE)):
+            yield from (row for row in context.healthy_rows(self.context, block).values() if row.serves(kind))
 
     # --- the engine ------------------------------------------------------------------------------------------------
 
@@ -318,7 +332,7 @@ class Pipeline:
         last = reports[-1]
         if last.refusals and not last.listed:
             raise ServiceError(
-                f"The provider refuses to create {last.waiting} batches: {last.refusals[0]}",
+                f"{last.waiting} batches wait to be created, and can't be: {last.refusals[0]}",
                 hint="Fix what it says and run again; nothing is lost.",
             )
         recent = reports[-FAILED_EXECUTIONS_MAX:]
@@ -329,7 +343,7 @@ class Pipeline:
             )
 
     def _open_batch(self, row: BatchRow) -> OpenBatch:
-        age_s = (self.context.clock.now() - row.submitted_at).total_seconds() if row.submitted_at else None
+        age_s = max(0.0, (self.context.clock.now() - row.submitted_at).total_seconds()) if row.submitted_at else None
         status = row.provider_status
         try:
             found = context.read_result(self.context, row.batch_id)
@@ -346,6 +360,11 @@ class Pipeline:
             turn_s = min(0.25, left_s)
             self.context.clock.sleep(turn_s)
             left_s -= turn_s
+
+
+def _age(row: BatchRow) -> tuple[Claim, str]:
+    """Sorts the oldest claim first."""
+    return row.claim, row.batch_id
 
 
 class _Failures:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import attrs
 
 from embedpipe.errors import Throttled, Transient
+from embedpipe.limits import pause_s
 from embedpipe.ports import Clock
 
 T = TypeVar("T")
@@ -18,7 +19,10 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """Exponential backoff, without jitter where one process runs; a service's own advice counts if it is longer."""
+    """Exponential backoff, without jitter where one process runs; a service's own advice counts if it is longer.
+
+    The advice is bounded by `limits.PAUSE_MAX_S`.
+    """
 
     attempts: int = attrs.field(default=6, validator=attrs.validators.gt(0))
     """Calls in all, the first included."""
@@ -45,5 +49,5 @@ def call(work: Callable[[], T], policy: RetryPolicy, clock: Clock) -> T:
             return work()
         except Transient as error:
             advice_s = error.retry_after_s if isinstance(error, Throttled) else None
-            clock.sleep(max(delay_s, advice_s or 0.0))
+            clock.sleep(max(delay_s, pause_s(advice_s)))
     return work()

@@ -49,13 +49,56 @@ class Violation:
     record_id: str | None = None
 
 
+# --- what cannot be read -------------------------------------------------------------------------------------------
+
+NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "G1": ("manifests", "poll_results"),
+    "G2": ("rows", "head", "records", "registers", "deltas", "latest", "catalogs"),
+    "G3": ("rows", "records", "registers", "deltas", "latest", "catalogs"),
+    "G4": ("rows", "head", "journal"),
+    "G5": ("rows",),
+    "G6": ("latest", "snapshots", "catalogs", "collection", "records"),
+    "G8": ("rows", "marked"),
+    "G9": ("rows", "registers", "deltas", "records"),
+    "G10": ("rows", "poll_results", "marked"),
+}
+"""Guarantee -> the fields of `World` that its predicate looks at: what is damaged there leaves it unproven."""
+_OF_BATCHES: Final = frozenset({"rows", "records", "registers"})
+
+
+def _unproven(world: World, guarantee: str) -> Iterator[Violation]:
+    for found in world.damaged:
+        if found.part in NEEDS[guarantee]:
+            batch_id = found.name if found.part in _OF_BATCHES else None
+            yield Violation(guarantee=guarantee, what=f"cannot be read: {found.key}: {found.reason}", batch_id=batch_id)
+
+
+def _readable_batch(world: World, batch_id: str) -> bool:
+    """Whether what proves the end of a batch can be read; where it can't, that is said once, and not of each record."""
+    register = world.registers.get(batch_id)
+    return not (
+        world.unreadable("registers", batch_id)
+        or world.unreadable("records", batch_id)
+        or (register is not None and world.unreadable("deltas", register.delta_key or ""))
+    )
+
+
+def _readable_catalog(world: World) -> bool:
+    if world.latest is None:
+        return not world.unreadable("latest")
+    return not world.unreadable("catalogs", world.latest.version)
+
+
 # --- the predicates ------------------------------------------------------------------------------------------------
 
 
 def g1_batch_id_conservation(world: World) -> Iterator[Violation]:
     """Each `poll_results.json` holds exactly the listed ids, each once, each with its own `openai_batch_id`."""
+    yield from _unproven(world, "G1")
     for execution, results in world.poll_results.items():
         manifest = world.manifests.get(execution)
+        if manifest is None and world.unreadable("manifests", execution):
+            continue
         if manifest is None:
             yield Violation(guarantee="G1", what=f"execution {execution} has results and no listing")
             continue
@@ -90,6 +133,8 @@ def _gap(world: World, row: BatchRow, record: SubmittedRecord) -> str | None:  #
     if record.id in content.retry:
         for name in row.retry_batch_ids:
             found = {retried.id: retried.claim for retried in world.records.get(name, ())}
+            if world.unreadable("rows", name) or world.unreadable("records", name):
+                return None  # that is said of the batch itself
             if name in world.rows and record.id in found:
                 after = Claim(seq=record.claim.seq, attempt=record.claim.attempt + 1)
                 return None if found[record.id] == after else f"its retry has claim {found[record.id]}"
@@ -97,7 +142,7 @@ def _gap(world: World, row: BatchRow, record: SubmittedRecord) -> str | None:  #
     if record.id not in content.vectors:
         return "its delta does not mention it"
     if held is None:
-        return "it is not in the catalog"
+        return "it is not in the catalog" if _readable_catalog(world) else None
     if held.claim < record.claim:
         return f"the catalog holds the lesser claim {held.claim}"
     if held.claim == record.claim and held.content_hash != record.content_hash:
@@ -108,7 +153,7 @@ def _gap(world: World, row: BatchRow, record: SubmittedRecord) -> str | None:  #
 def _unaccounted(world: World, statuses: Iterable[Status], guarantee: str) -> Iterator[Violation]:
     wanted = frozenset(statuses)
     for row in world.rows.values():
-        if row.status not in wanted:
+        if row.status not in wanted or not _readable_batch(world, row.batch_id):
             continue
         for record in world.records.get(row.batch_id, ()):
             gap = _gap(world, row, record)
@@ -118,6 +163,7 @@ def _unaccounted(world: World, statuses: Iterable[Status], guarantee: str) -> It
 
 def g2_record_conservation(world: World) -> Iterator[Violation]:
     """Every submitted record is present, superseded, rejected with its reason, or in a named open batch; in one of them."""
+    yield from _unproven(world, "G2")
     yield from _unaccounted(world, TERMINAL, "G2")
     for name, register in world.registers.items():
         content = _content(world, name)
@@ -150,8 +196,11 @@ def _not_conserved(
 
 def g3_no_early_completion(world: World) -> Iterator[Violation]:
     """COMPLETED implies the proof: each record in the published catalog, or rejected, or in a retry with a row."""
+    yield from _unproven(world, "G3")
     yield from _unaccounted(world, [Status.COMPLETED], "G3")
     for row in world.rows.values():
+        if world.unreadable("registers", row.batch_id):
+            continue
         register = world.registers.get(row.batch_id)
         if row.status in TERMINAL and (register is None or register.action not in TERMINAL_ACTIONS):
             yield Violation(guarantee="G3", what=f"{row.status} without a terminal result", batch_id=row.batch_id)
@@ -159,11 +208,12 @@ def g3_no_early_completion(world: World) -> Iterator[Violation]:
 
 def g4_no_stuck_batch(world: World) -> Iterator[Violation]:
     """When nothing is left to do, every batch is terminal, every ledger entry has its row, and no journal stays."""
+    yield from _unproven(world, "G4")
     for row in world.rows.values():
         if row.status in OPEN:
             yield Violation(guarantee="G4", what=f"still {row.status}", batch_id=row.batch_id)
     for root in world.head.open if world.head else ():
-        if root.batch_id not in world.rows:
+        if root.batch_id not in world.rows and not world.unreadable("rows", root.batch_id):
             yield Violation(guarantee="G4", what="ledger entry without a row", batch_id=root.batch_id)
     if world.journal is not None:
         yield Violation(guarantee="G4", what="a merge journal was left behind")
@@ -171,16 +221,18 @@ def g4_no_stuck_batch(world: World) -> Iterator[Violation]:
 
 def g5_no_silent_double_payment(world: World) -> Iterator[Violation]:
     """At most one paid batch for each `batch_id`, plus one if its create was reported as ambiguous."""
+    yield from _unproven(world, "G5")
     for name, count in Counter(world.creates).items():
         if count > 1 + (name in world.ambiguous):
             yield Violation(guarantee="G5", what=f"created {count} times", batch_id=name)
-        if name not in world.rows:
+        if name not in world.rows and not world.unreadable("rows", name):
             yield Violation(guarantee="G5", what="created and has no row", batch_id=name)
 
 
 def g6_nothing_is_unlearned(world: World) -> Iterator[Violation]:
     """The greater claim wins; along the published versions no id goes away and no claim goes back."""
-    chain = _lineage(world)
+    yield from _unproven(world, "G6")
+    chain = [version for version in _lineage(world) if version in world.catalogs]
     for before, after in pairwise(chain):
         older, newer = world.catalogs[before], world.catalogs[after]
         for name, entry in older.items():
@@ -203,7 +255,9 @@ def _lineage(world: World) -> list[str]:
 
 def _collection_agrees(world: World) -> Iterator[Violation]:
     """Where no merge is in progress, the collection holds the catalog's ids with the texts of their claims."""
-    if world.collection is None or world.journal is not None:
+    if world.collection is None or world.journal is not None or world.unreadable("journal"):
+        return
+    if not _readable_catalog(world):
         return
     for name in sorted(world.collection.keys() ^ world.catalog.keys()):
         where = "collection" if name in world.collection else "catalog"
@@ -234,6 +288,7 @@ def g7_idempotence(once: World, again: World) -> Iterator[Violation]:
 
 def g8_bounds(world: World) -> Iterator[Violation]:
     """No table item over 400 KB; no listing in the workflow's state over its limit."""
+    yield from _unproven(world, "G8")
     for row in world.rows.values():
         size_bytes = len(encode(row_to_item(row, world.layout)))
         if size_bytes > ITEM_BYTES_MAX:
@@ -246,6 +301,7 @@ def g8_bounds(world: World) -> Iterator[Violation]:
 
 def g9_salvage(world: World) -> Iterator[Violation]:
     """What an unfinished batch did embed is kept; only the rest is submitted again."""
+    yield from _unproven(world, "G9")
     for name, register in world.registers.items():
         content, row = _content(world, name), world.rows.get(name)
         if content is None or row is None or row.status in OPEN:
@@ -259,6 +315,7 @@ def g9_salvage(world: World) -> Iterator[Violation]:
 
 def g10_isolation(world: World) -> Iterator[Violation]:
     """What is provable is marked: a bad line, delta or batch beside it is no reason to leave a batch open."""
+    yield from _unproven(world, "G10")
     for execution, marked in world.marked.items():
         results = {result.batch_id: result for result in world.poll_results.get(execution, ())}
         for mark in marked.marks:

@@ -5,7 +5,6 @@ The rule: a bad key is refused before any effect, with the same words everywhere
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 import os
@@ -15,14 +14,16 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from embedpipe.errors import (
+    CHECK_PERMISSIONS,
+    DENIED_ERRNOS,
     EmbedpipeError,
     InvalidKey,
     NotFound,
     PreconditionFailed,
     ServiceError,
-    StorageFull,
     Unauthorized,
     Unavailable,
+    full_disk,
 )
 from embedpipe.limits import KEY_BYTES_MAX
 
@@ -40,8 +41,6 @@ __all__ = [
 PIECE_BYTES: Final = 1 << 20
 """Bytes held at a time when a file is streamed."""
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _parts: Final = itertools.count()
 
 
@@ -98,7 +97,8 @@ def pieces(handle: BinaryIO) -> Iterator[bytes]:
 def local_errors(what: str) -> Iterator[None]:
     """Turn the operating system's errors into ours. `what` names the object and what was done with it."""
     try:
-        yield
+        with full_disk(what):
+            yield
     except EmbedpipeError:
         raise  # some of ours are an OSError too
     except OSError as error:
@@ -107,12 +107,8 @@ def local_errors(what: str) -> Iterator[None]:
 
 def _mapped(error: OSError, what: str) -> ServiceError:
     why = error.strerror or type(error).__name__
-    if error.errno in _FULL:
-        return StorageFull(
-            f"{what}: {why}.", hint="Free some space (or raise the quota) and run the same command again."
-        )
-    if error.errno in _DENIED:
-        return Unauthorized(f"{what}: {why}.", hint="Check who owns the directory and its permissions.")
+    if error.errno in DENIED_ERRNOS:
+        return Unauthorized(f"{what}: {why}.", hint=CHECK_PERMISSIONS)
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return NotFound(f"{what}: {why}.")
     if isinstance(error, FileExistsError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from embedpipe.backends.chroma_client import client, ensured, existing
 from embedpipe.backends.chroma_collection import ChromaCollection, mapped_errors
-from embedpipe.backends.chroma_versions import copy_version, current, draft_path, held_current, promote, sweep
+from embedpipe.backends.chroma_versions import copy_version, current, draft_path, held_current, openable, promote, sweep
 from embedpipe.backends.flock import locked
 from embedpipe.errors import NotFound
 from embedpipe.layout import safe_name
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class ChromaVectorStore:
     """Collections below `root`, a local directory (no network file system). Opens nothing until it is used.
 
-    An edition that writes first copies the collection, at the speed of the disk, and needs that much free space.
+    An edition that writes first copies the collection, at the speed of the disk, and needs that much free space. So does
+    reading where the directory may not be written, in the system's place for temporary files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -43,8 +44,10 @@ class ChromaVectorStore:
         with held_current(home) as path:
             if path is None:
                 raise _nothing(database, name)
-            with client(path) as opened:
-                found = existing(opened, name)
+            with ExitStack() as stack:
+                with mapped_errors(f"Chroma directory {path}"):
+                    folder = stack.enter_context(openable(path))
+                found = existing(stack.enter_context(client(folder)), name)
                 if found is None:
                     raise _nothing(database, name)
                 yield found
@@ -63,8 +66,9 @@ class ChromaVectorStore:
         name = safe_name(collection, "collection")
         with mapped_errors(str(home)):
             home.mkdir(parents=True, exist_ok=True)
-        with locked(home / "lock"):
+        with ExitStack() as stack:
             with mapped_errors(str(home)):
+                stack.enter_context(locked(home / "lock"))
                 sweep(home)
             edition = ChromaEdition(home, database, name, dimensions)
             try:

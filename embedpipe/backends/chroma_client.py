@@ -6,10 +6,12 @@ versions: who opens a directory here is allowed to.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,21 +57,28 @@ def client(path: Path) -> Iterator[Any]:
             _wait_released(path)
 
 
-def _open(path: Path) -> Any:
+@cache
+def _settings() -> Any:
+    """Made once, because Chroma takes longer for it than for opening a small directory. To be copied: clients change theirs."""
     try:
-        import chromadb
         from chromadb.config import Settings
     except ImportError as error:
         raise missing_extra("chroma", error.name or "chromadb") from None
     make_settings: Any = Settings  # its type does not tell of `_env_file`
     # Chroma would take what is missing here from the environment, and from a .env of the current directory.
-    settings = make_settings(
+    return make_settings(
         _env_file=None,
         chroma_api_impl="chromadb.api.rust.RustBindingsAPI",
         migrations="apply",
         anonymized_telemetry=False,
         allow_reset=False,
     )
+
+
+def _open(path: Path) -> Any:
+    settings = copy.deepcopy(_settings())
+    import chromadb
+
     try:
         return chromadb.PersistentClient(path, settings=settings)
     except BaseException:

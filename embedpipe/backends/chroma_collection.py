@@ -7,8 +7,8 @@ names those that must go. Knows nothing of files or locks.
 
 from __future__ import annotations
 
-import errno
 import heapq
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embedpipe.backends.vector_rows import checked_query, checked_vectors, cosine_distances, empty_rows, slices
 from embedpipe.errors import (
+    CHECK_PERMISSIONS,
+    DENIED_ERRNOS,
+    FREE_SPACE,
+    FULL_ERRNOS,
     CorruptData,
     EmbedpipeError,
     InvalidInput,
     NotFound,
     ServiceError,
     StorageFull,
+    Unauthorized,
     Unavailable,
+    is_full,
 )
 from embedpipe.limits import CHROMA_BATCH_MAX
 from embedpipe.model import Hit, Metadata
@@ -196,8 +202,8 @@ def _from_chroma(metadata: Mapping[str, Any] | None) -> Metadata:
 
 # SQLite's own words inside Chroma's InternalError, and what they mean.
 _SIGNS: Final[tuple[tuple[str, type[ServiceError] | type[CorruptData], str], ...]] = (
-    ("database or disk is full", StorageFull, "Free some space and run again."),
-    ("No space left on device", StorageFull, "Free some space and run again."),
+    *((words, StorageFull, FREE_SPACE) for words in ("database or disk is full", *map(os.strerror, FULL_ERRNOS))),
+    ("(code: 778)", Unavailable, "Is a quota or a limit on the size of files reached?"),  # SQLite's SQLITE_IOERR_WRITE
     ("database is locked", Unavailable, "Close other programs that use the directory and run again."),
     ("malformed", CorruptData, "Restore the directory from a copy, or delete it and run again from the first batch."),
     ("not a database", CorruptData, "Restore the directory from a copy, or delete it and run again."),
@@ -225,8 +231,9 @@ def _ours(error: BaseException, what: str) -> EmbedpipeError:
         if sign.lower() in str(error).lower():
             return kind(said, hint=hint)
     if isinstance(error, OSError):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return StorageFull(said, hint="Free some space and run again.") if full else ServiceError(said)
+        if error.errno in DENIED_ERRNOS:
+            return Unauthorized(f"{what}: {error.strerror}.", hint=CHECK_PERMISSIONS)
+        return StorageFull(said, hint=FREE_SPACE) if is_full(error) else ServiceError(said)
     if isinstance(error, NotFoundError):
         return NotFound(said)
     if isinstance(error, (InvalidArgumentError, ValueError, TypeError)):

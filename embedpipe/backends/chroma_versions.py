@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -53,6 +54,20 @@ def held_current(home: Path) -> Iterator[Path | None]:
             if current(home) == path:
                 raise
     yield None
+
+
+@contextmanager
+def openable(path: Path) -> Iterator[Path]:
+    """A directory with the same rows that Chroma can open, which writes even where it only reads.
+
+    It is `path` itself, or a copy for the time of the block where this process may not write there.
+    """
+    if os.access(path, os.W_OK) and os.access(path / SQLITE_FILE, os.W_OK):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="embedpipe-") as folder:
+        copy_version(path, Path(folder, path.name))
+        yield Path(folder, path.name)
 
 
 def sweep(home: Path) -> None:

@@ -6,7 +6,6 @@ need a lock or the same bytes. The disk's errors come out as ours.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,23 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from embedpipe.errors import NotFound, ServiceError, StorageFull
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+from embedpipe.errors import CHECK_PERMISSIONS, DENIED_ERRNOS, NotFound, ServiceError, Unauthorized, full_disk
 
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Inside it, `OSError` comes out as `NotFound`, `StorageFull` or `ServiceError` naming `what`."""
+    """Inside it, `OSError` comes out as `NotFound`, `StorageFull`, `Unauthorized` or `ServiceError` naming `what`."""
     try:
-        yield
+        with full_disk(what):
+            yield
     except OSError as error:
         if isinstance(error, ServiceError):
             raise
         if isinstance(error, FileNotFoundError):
             raise NotFound(f"{what} is not there.") from error
-        if error.errno in _FULL:
-            raise StorageFull(f"No space left to write {what}.", hint="Free some space and run again.") from error
+        if error.errno in DENIED_ERRNOS:
+            raise Unauthorized(f"{what}: {error.strerror}.", hint=CHECK_PERMISSIONS) from error
         raise ServiceError(f"{what}: {error.strerror or error}.") from error
 
 

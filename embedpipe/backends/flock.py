@@ -22,6 +22,13 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def locked_directory(directory: Path) -> Iterator[None]:
+    """Wait for and hold the exclusive lock on a directory. `FileNotFoundError` where it is not."""
+    with _held(os.open(directory, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
 def shared(directory: Path) -> Iterator[None]:
     """Hold a lock on a directory that others may share too. `FileNotFoundError` where it is not."""
     with _held(os.open(directory, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH):

@@ -21,7 +21,7 @@ from embedpipe.backends.batch_files import CANCELLED, EXPIRED, ItemError, check_
 from embedpipe.backends.disk import copy_in, disk_errors, read_or_none, write_bytes, written
 from embedpipe.backends.flock import locked
 from embedpipe.backends.local_answers import Job, Tally, answer, examine
-from embedpipe.backends.wordllama_model import MODEL_NAME, WordLlamaModel, check_dimensions
+from embedpipe.backends.wordllama_model import DIMENSIONS, MODEL_NAME, WordLlamaModel, check_dimensions, check_settings
 from embedpipe.errors import CorruptData, InvalidInput, NotFound
 from embedpipe.limits import BATCH_WINDOW_S, Limits
 from embedpipe.model import ProviderBatch, ProviderIssue, RequestCounts
@@ -82,9 +82,13 @@ class LocalModelProvider:
         clock: Clock,
         *,
         model: str = MODEL_NAME,
+        dimensions: int = DIMENSIONS[-1],
+        send_dimensions: bool = True,
         delay_s: float = 0.0,
         limits: Limits | None = None,
     ) -> None:
+        """`dimensions`, `send_dimensions`: what requests will ask for. `ConfigError` where the model has no such vectors."""
+        check_settings(dimensions, sent=send_dimensions)
         self._root = Path(root)
         self._clock = clock
         self._model_name = model

@@ -1,7 +1,8 @@
 """A batch table in one SQLite file, shared by threads and processes of one machine.
 
 The rule: a write is one `BEGIN IMMEDIATE` transaction, on disk when the call returns, and no cursor outlives a call.
-Items have the shape they would have in DynamoDB, as JSON; items of other types may lie beside them.
+Items have the shape they would have in DynamoDB, as JSON; items of other types may lie beside them. Who may not write to
+the directory can still read.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from embedpipe.backends.blob_rules import local_errors
+from embedpipe.backends.flock import locked_directory
 from embedpipe.backends.table_rules import Item, Range, changed, index_range, item_key, row_of
 from embedpipe.errors import (
+    FREE_SPACE,
     ConfigError,
     CorruptData,
     EmbedpipeError,
@@ -207,33 +211,62 @@ class SqliteBatchTable:
             self._give_back(connection)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
+        if isinstance(connection, _Still):
+            connection.close()
+            return
         with self._lock:
             self._idle.append(connection)
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._opened("rwc")
+        except sqlite3.Error as error:
+            if _primary(error) not in _DENIED:
+                raise
+        try:
+            return self._opened("ro")
+        except sqlite3.Error as error:
+            # SQLite wants its two files beside the table's, and may not make them. What is in them would be missed.
+            log = self._path.with_name(f"{self._path.name}-wal")
+            if _primary(error) not in _DENIED or (log.exists() and log.stat().st_size):
+                raise
+        return self._opened("ro&immutable=1", _Still)
+
+    def _opened(self, mode: str, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+            f"{self._path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=factory,
         )
         try:
-            self._prepare(connection)
+            if self._version(connection) == 0:
+                # Changing to WAL waits for nobody, so two who begin at one time would refuse each other.
+                with locked_directory(self._path.parent):
+                    self._make(connection)
+            connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _version(self, connection: sqlite3.Connection) -> int:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > USER_VERSION:
             raise NewerSchema(
                 f"{self._path} has schema {version}; this version reads up to {USER_VERSION}.",
                 hint="Upgrade embedpipe.",
             )
-        if version == 0:
+        return int(version)
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        if self._version(connection) == 0:
             self._refuse_foreign(connection)
             connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        if version == 0:
+            connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(_SCHEMA)
 
     def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
@@ -245,15 +278,14 @@ class SqliteBatchTable:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            yield
-        except EmbedpipeError:
-            raise
+            with local_errors(str(self._path)):
+                yield
         except sqlite3.Error as error:
             raise _mapped(error, self._path) from error
-        except PermissionError as error:
-            raise Unauthorized(f"{self._path}: {error.strerror}.", hint="Check its permissions.") from error
-        except OSError as error:
-            raise Unavailable(f"{self._path}: {error.strerror}.") from error
+
+
+class _Still(sqlite3.Connection):
+    """A connection that takes the file for one that nobody changes, so it serves one call only."""
 
 
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -261,19 +293,29 @@ _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DENIED: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN})
 
 
+def _primary(error: sqlite3.Error) -> int | None:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def _mapped(error: sqlite3.Error, path: Path) -> EmbedpipeError:
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
+    primary = _primary(error)
     if primary in _BUSY:
         return Throttled(f"{path} stayed locked.", hint="Another process writes to it for long.")
     if primary == sqlite3.SQLITE_FULL:
-        return StorageFull(f"{path}: {error}.", hint="Free some space and run the same command again.")
+        return StorageFull(f"No space left to write {path}.", hint=FREE_SPACE)
     if primary in _CORRUPT:
         return CorruptData(f"{path}: {error}.", hint="Restore the file, or move it away and rebuild the table.")
     if primary in _DENIED:
-        return Unauthorized(f"{path}: {error}.", hint="Check who owns the file, its directory and their permissions.")
+        return Unauthorized(
+            f"{path} may not be written, or not even read.",
+            hint="Check who owns the file and its directory, and their permissions.",
+        )
     if primary == sqlite3.SQLITE_IOERR:
-        return Unavailable(f"{path}: {error}.", hint="Look at the system's log for the state of the disk.")
+        return Unavailable(
+            f"{path}: the system refused to read or write.",
+            hint="Is a quota or a limit on the size of files reached? Else the system's log tells of the disk's state.",
+        )
     return ServiceError(f"{path}: {error}.")
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from embedpipe.errors import InvalidInput, missing_extra
+from embedpipe.errors import ConfigError, InvalidInput, missing_extra
 
 if TYPE_CHECKING:
     from embedpipe.ports import Vectors
@@ -66,6 +66,22 @@ def check_dimensions(dimensions: int) -> int:
     if dimensions not in DIMENSIONS:
         raise InvalidInput(f"{MODEL_NAME} has no vectors of {dimensions} dimensions.", hint=f"Use one of {DIMENSIONS}.")
     return dimensions
+
+
+def check_settings(dimensions: int, *, sent: bool) -> None:
+    """`ConfigError` where no vector of this length would ever come, `sent` telling whether requests ask for a length."""
+    if dimensions not in DIMENSIONS:
+        *most, last = map(str, DIMENSIONS)
+        raise ConfigError(
+            f"{MODEL_NAME} gives vectors of {', '.join(most)} or {last} numbers, not {dimensions}.",
+            hint="Set provider.dimensions to one of these.",
+        )
+    if not sent and dimensions != DIMENSIONS[-1]:
+        raise ConfigError(
+            f"{MODEL_NAME} gives vectors of {DIMENSIONS[-1]} numbers to requests that do not say how many, "
+            f"not {dimensions}.",
+            hint="Set provider.send_dimensions = true.",
+        )
 
 
 def _blocks(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:

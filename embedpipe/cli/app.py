@@ -22,6 +22,7 @@ from embedpipe.errors import (
     EXIT_OK,
     EXIT_SERVICE,
     EXIT_USAGE,
+    CorruptData,
     EmbedpipeError,
 )
 
@@ -117,7 +118,9 @@ def _print_traceback() -> None:
 def _failure(error: Exception) -> Failure:
     """The ending that an exception means."""
     if isinstance(error, EmbedpipeError):
-        return Failure(error.exit_code, error.message, hint=error.hint, code=error.code, context=error.context)
+        hint = error.hint or _usual_hint(error)
+        message = error.message if not hint or error.message.endswith(".") else f"{error.message}."
+        return Failure(error.exit_code, message, hint=hint, code=error.code, context=error.context)
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "embedpipe"
         return Failure(EXIT_USAGE, error.format_message(), hint=f"See: {command} --help", code="usage")
@@ -136,6 +139,15 @@ def _failure(error: Exception) -> Failure:
         hint="Nothing was lost. Please report it with what the same command prints under --debug.",
         code="internal",
     )
+
+
+def _usual_hint(error: EmbedpipeError) -> str:
+    """What to do about stored bytes that are damaged, where whoever found them knows no better."""
+    if not isinstance(error, CorruptData):
+        return ""
+    is_object = "where" in error.context or "key" in error.context
+    place = " ('files' objects are below objects/ in the root)" if is_object else ""
+    return f"Restore it from a backup{place}, then run the same command again; what is not damaged stays as it is."
 
 
 def report(failure: Failure, *, as_json: bool) -> None:

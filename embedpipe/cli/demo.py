@@ -30,7 +30,7 @@ BATCH_RECORDS: Final = 2_000
 @click.command()
 @common
 def demo(settings: Settings) -> None:
-    r"""Embed Python's language reference, line by line and some of its words, then ask three questions.
+    """Embed Python's language reference, line by line and some of its words, then ask three questions.
 
     Needs no account and no network: the model comes in a package. Running it again embeds nothing twice.
 

@@ -38,7 +38,7 @@ def opened(settings: Settings) -> Pipeline:
 @click.command()
 @common
 def status(settings: Settings) -> None:
-    r"""Show how many batches are in which state, those still open, and what is published.
+    """Show how many batches are in which state, those still open, and what is published.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def _age(age_s: float | None) -> str:
 @click.option("-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many answers.")
 @common
 def search(settings: Settings, text: str, k: int) -> None:
-    r"""Find the records nearest in meaning to TEXT.
+    """Find the records nearest in meaning to TEXT.
 
     \b
     Example:

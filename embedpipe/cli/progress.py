@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
@@ -18,13 +18,16 @@ from embedpipe.cli.app import printable
 from embedpipe.events import (
     AmbiguousCreate,
     BatchCreated,
+    BatchLost,
     BatchPolled,
     CreateRefused,
+    DeltaLeftOut,
     ItemFailed,
     OnEvent,
     Published,
     RecordsRead,
     RowsMerged,
+    RowUnreadable,
     RunEvent,
     StepStarted,
     Submitted,
@@ -89,17 +92,24 @@ class Tally:
         return ", ".join(parts) + (f" ({self.step})" if self.step else "")
 
 
+_SENTENCES: Final[Mapping[type[RunEvent], Callable[[Any], str]]] = {
+    ItemFailed: lambda e: f"{e.step}: item {e.index} failed and will be tried again: {e.error}",
+    CreateRefused: lambda e: f"batch {e.batch_id}: refused for now ({e.reason}); it will be tried again",
+    AmbiguousCreate: lambda e: (
+        f"batch {e.batch_id}: its create had no answer, "
+        + ("counts as lost and its records go again" if e.lost else "may exist; searching for it")
+    ),
+    BatchLost: lambda e: f"batch {e.batch_id}: the provider lost {e.provider_batch_id}; its records go again",
+    RowUnreadable: lambda e: f"batch {e.batch_id}: its row can't be read and is left alone: {e.error}",
+    DeltaLeftOut: lambda e: f"batch {e.batch_id}: its vectors are not merged for now: {e.reason}",
+    Published: lambda e: f"published {e.version} with {e.count:,} records",
+}
+"""What a person should read about at once."""
+
+
 def _sentence(event: RunEvent) -> str:
-    if isinstance(event, ItemFailed):
-        return f"{event.step}: item {event.index} failed and will be tried again: {event.error}"
-    if isinstance(event, CreateRefused):
-        return f"batch {event.batch_id}: refused for now ({event.reason}); it will be tried again"
-    if isinstance(event, AmbiguousCreate):
-        fate = "counts as lost and its records go again" if event.lost else "may exist; searching for it"
-        return f"batch {event.batch_id}: its create had no answer, {fate}"
-    if isinstance(event, Published):
-        return f"published {event.version} with {event.count:,} records"
-    return ""
+    say = _SENTENCES.get(type(event))
+    return say(event) if say else ""
 
 
 @contextmanager

@@ -33,7 +33,7 @@ _COMMENTS: Final = {
 @click.command()
 @common
 def init(settings: Settings) -> None:
-    r"""Make the root directory and, in it, an embedpipe.toml in which every setting is explained.
+    """Make the root directory and, in it, an embedpipe.toml in which every setting is explained.
 
     Not needed: every command works without. An embedpipe.toml that is there stays as it is.
 
@@ -87,7 +87,7 @@ def config() -> None:
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @common
 def config_show(settings: Settings, origin: bool) -> None:
-    r"""Show every setting as the other commands see it. What looks like a secret is not printed.
+    """Show every setting as the other commands see it. What looks like a secret is not printed.
 
     \b
     Example:

@@ -49,7 +49,7 @@ def _records(files: tuple[str, ...], format: Format, encoding: str) -> Iterator[
 @reading
 @common
 def run(settings: Settings, files: tuple[str, ...], format: Format, encoding: str, resume: bool) -> None:
-    r"""Embed the records of FILE... ('-' is standard input) and wait until every batch has ended.
+    """Embed the records of FILE... ('-' is standard input) and wait until every batch has ended.
 
     JSON lines have 'id', 'text' and optionally 'metadata'; of plain text, each line is a record. Records that are
     already embedded, or on their way, are skipped. After an interruption, the same command goes on.
@@ -105,7 +105,7 @@ def _reasons_key(config: Config) -> str:
 @reading
 @common
 def submit(settings: Settings, files: tuple[str, ...], format: Format, encoding: str) -> None:
-    r"""Hand the records of FILE... to the provider and return; 'embedpipe ingest' collects them later.
+    """Hand the records of FILE... to the provider and return; 'embedpipe ingest' collects them later.
 
     \b
     Example:
@@ -126,7 +126,7 @@ def _print_fields(console: Console, report: SubmitReport | IngestReport) -> None
 @common
 @click.pass_context
 def ingest(context: click.Context, settings: Settings) -> None:
-    r"""Collect what is ready, once: create what waits, poll, merge and mark. Exits with 3 while batches are open.
+    """Collect what is ready, once: create what waits, poll, merge and mark. Exits with 3 while batches are open.
 
     \b
     Example, for a scheduler:
@@ -145,7 +145,7 @@ def ingest(context: click.Context, settings: Settings) -> None:
 @reading
 @common
 def estimate(settings: Settings, files: tuple[str, ...], format: Format, encoding: str, price: float | None) -> None:
-    r"""Say what a run of FILE... would send: batches, requests, bytes, most tokens, and which limit made each cut.
+    """Say what a run of FILE... would send: batches, requests, bytes, most tokens, and which limit made each cut.
 
     Nothing is sent and nothing is written. Tokens are an upper bound, so is the cost.
 

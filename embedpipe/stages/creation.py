@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from embedpipe.errors import InvalidInput
+from embedpipe.errors import CollectionMismatch, InvalidInput
 from embedpipe.lifecycle import Event, Status, advance
-from embedpipe.limits import UTF8_BYTES_MAX, Limits
-from embedpipe.model import BatchRow, Kind, Record
+from embedpipe.limits import PAUSE_MAX_S, UTF8_BYTES_MAX, Limits, Policy, pause_s
+from embedpipe.model import BatchRow, EmbeddingModel, Kind, Record
 from embedpipe.wire import OpenRoot, parse_time
 
 
@@ -51,6 +51,22 @@ def row_of(root: OpenRoot, kind: Kind) -> BatchRow:
     )
 
 
+def held_back(not_before: datetime | None, now: datetime) -> bool:
+    """Whether it is too early to create a batch again. A time later than any pause of ours is that of a wrong clock.
+
+    >>> from datetime import UTC
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> [held_back(now + timedelta(seconds=wait_s), now) for wait_s in (0, 1, 3_600, 3_601)]
+    [False, True, True, False]
+    """
+    return not_before is not None and now < not_before <= now + timedelta(seconds=PAUSE_MAX_S)
+
+
+def next_try(now: datetime, advice_s: float | None, policy: Policy) -> datetime:
+    """When a batch that was refused for capacity is created again: the provider's advice counts, within reason."""
+    return now + timedelta(seconds=pause_s(advice_s) or pause_s(policy.capacity_wait_s))
+
+
 def claim_changes(now: datetime) -> dict[str, object]:
     """INTENT to CREATING: whoever makes this change calls create, once."""
     return {"status": advance(Status.INTENT, Event.CLAIM_CREATE), "creating_at": now}
@@ -76,3 +92,13 @@ def refused_changes(reason: str, not_before: datetime | None, *, forget_input: b
         "not_before": not_before,
     }
     return {**changes, "input_file_id": None} if forget_input else changes
+
+
+def check_collection(kind: Kind, model: EmbeddingModel, made_with: tuple[str, int]) -> None:
+    """Refuse a model or dimension that differs from what the collection, or an open batch of it, was made with."""
+    if made_with != (model.name, model.dimensions):
+        raise CollectionMismatch(
+            f"Collection '{kind.collection}' of database '{kind.database}' is made with {made_with[0]}, {made_with[1]} "
+            f"dimensions, and the configuration says {model.name}, {model.dimensions}.",
+            hint="Use that model, or another kind or root for the new one.",
+        )

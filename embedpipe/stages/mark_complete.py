@@ -14,13 +14,12 @@ from uuid import UUID, uuid5
 import attrs
 
 from embedpipe.lifecycle import ENDINGS, OPEN, TERMINAL_ACTIONS, TRANSITIONS, Event, Status, advance
-from embedpipe.limits import Policy
+from embedpipe.limits import PAUSE_MAX_S, Policy
 from embedpipe.model import BatchRow
 from embedpipe.stages.poll import Cause
 from embedpipe.wire import Mark, MarkCounts, Result, Retry
 
 RETRY_NAMESPACE: Final = UUID("8f0e5c9e-6e0b-5d53-9d5b-3c3a3d0f6f11")
-CAPACITY_WAIT_MAX_S: Final = 3_600.0
 
 
 def retry_batch_id(parent: str, attempt: int, part: int) -> str:
@@ -65,7 +64,7 @@ def retry_row(
     parent: BatchRow, retry: RetryBatch, *, request_sha256: str, records_sha256: str, now: datetime, policy: Policy
 ) -> BatchRow:
     """The `INTENT` row of a retry batch: same seq, next attempt."""
-    wait_s = min(CAPACITY_WAIT_MAX_S, policy.capacity_wait_s * 2.0 ** min(parent.attempt - 1, 16))
+    wait_s = min(PAUSE_MAX_S, policy.capacity_wait_s * 2.0 ** min(parent.attempt - 1, 16))
     return BatchRow(
         batch_id=retry.batch_id,
         batch_type=parent.batch_type,
@@ -113,7 +112,23 @@ def end_changes(
     }
 
 
-def before_proof(results: Iterable[Result], rows: Mapping[str, BatchRow]) -> tuple[list[Mark], list[Result]]:
+def ended_mark(row: BatchRow, execution_id: str) -> Mark:
+    """What is said of a row that has ended. The execution that ended it says `marked` however often it is asked.
+
+    It may be asked again because the engine repeats the step, or because the answer to its own update was lost.
+    """
+    return Mark(
+        batch_id=row.batch_id,
+        outcome="marked" if row.completed_by == execution_id else "already_complete",
+        status=row.status,
+        reason=row.reason,
+        retry_batch_ids=row.retry_batch_ids,
+    )
+
+
+def before_proof(
+    results: Iterable[Result], rows: Mapping[str, BatchRow], execution_id: str
+) -> tuple[list[Mark], list[Result]]:
     """Sort the results: what is decided without a proof, and what needs one. Each batch once."""
     marks: list[Mark] = []
     candidates: dict[str, Result] = {}
@@ -126,14 +141,7 @@ def before_proof(results: Iterable[Result], rows: Mapping[str, BatchRow]) -> tup
         if row is None:
             marks.append(Mark(batch_id=result.batch_id, outcome="missing", reason="no row in the table"))
         elif row.status not in OPEN:
-            marks.append(
-                Mark(
-                    batch_id=row.batch_id,
-                    outcome="already_complete",
-                    status=row.status,
-                    retry_batch_ids=row.retry_batch_ids,
-                )
-            )
+            marks.append(ended_mark(row, execution_id))
         elif reason := skip_reason(result):
             marks.append(Mark(batch_id=row.batch_id, outcome="skipped", status=row.status, reason=reason))
         elif (row.status, ending(result)) not in TRANSITIONS:

@@ -62,21 +62,28 @@ class Joined:
 
 
 def join(
-    catalog: Stream, rows: Stream, *, catalog_schema: Any, rows_schema: Any, distrusted: Any = None
+    catalog: Stream,
+    rows: Stream,
+    *,
+    catalog_schema: Any,
+    rows_schema: Any,
+    distrusted: Any = None,
+    distrust_all: bool = False,
 ) -> Iterator[Joined]:
     """Merge-join the sorted catalog with sorted, distinct rows.
 
     `distrusted`: an Arrow array of ids that a dead writer may have written; what is equal there is written again.
+    `distrust_all`: nobody knows which ids those are; all that is equal is.
     """
     for old_parts, new_parts in windows([catalog, rows]):
         old = table(old_parts, catalog_schema)
         if not new_parts:
             yield Joined(catalog=old, upserts=None, counts=Counts())
             continue
-        yield _join_window(old, table(new_parts, rows_schema), distrusted)
+        yield _join_window(old, table(new_parts, rows_schema), distrusted, distrust_all)
 
 
-def _join_window(old: pa.Table, new: pa.Table, distrusted: Any) -> Joined:
+def _join_window(old: pa.Table, new: pa.Table, distrusted: Any, distrust_all: bool) -> Joined:
     new_keys = new.select(CATALOG_COLUMNS)
     old_ids, new_ids = (one_array(side.column("id")) for side in (old, new))
     at = count_below(old_ids, new_ids)
@@ -90,8 +97,10 @@ def _join_window(old: pa.Table, new: pa.Table, distrusted: Any) -> Joined:
     wins, written, settled = inserted.copy(), inserted.copy(), inserted.copy()
     wins[matched] = newer
     written[matched] = newer & ~same
-    if distrusted is not None:
-        settled[matched] = newer | equal_claim
+    settled[matched] = newer | equal_claim
+    if distrust_all:
+        written |= settled
+    elif distrusted is not None:
         written |= settled & np.asarray(pc.is_in(new_ids, value_set=distrusted))
     counts = Counts(
         inserted=int(inserted.sum()),

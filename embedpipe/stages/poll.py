@@ -7,13 +7,21 @@ into vectors, rejected and retry, whose sum is the number of records. The tables
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
 import attrs
 
-from embedpipe.lifecycle import CAPACITY_REASONS, PROVIDER_PHASES, REGISTER_MOVES, TERMINAL_ACTIONS, Action, Phase
+from embedpipe.errors import CorruptData
+from embedpipe.lifecycle import (
+    CAPACITY_REASONS,
+    PROVIDER_PHASES,
+    REGISTER_MOVES,
+    TERMINAL_ACTIONS,
+    Action,
+    Phase,
+)
 from embedpipe.limits import Policy
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.wire import Rejected, Result, Retry, format_time, parse_time
@@ -38,6 +46,10 @@ ENDED_REASON: Final = {"completed": "missing_line", "expired": "batch_expired", 
 """Why a record of an ended batch has no line. `failed` is judged by the batch's own issues."""
 
 
+BATCH_FAILED: Final = "batch_failed"
+"""The reason where the provider gives none."""
+
+
 class WaitReason(StrEnum):
     """Why a register says `wait`."""
 
@@ -48,6 +60,10 @@ class WaitReason(StrEnum):
     NOT_YET_FOUND = "not_yet_found"  # a new batch that the provider does not show yet
     NOT_FOUND = "not_found"
     UNAUTHORIZED = "unauthorized"
+
+
+SEARCHED: Final = frozenset({WaitReason.NOT_FOUND, WaitReason.UNAUTHORIZED})
+"""What a register says of a create that was searched for after its time."""
 
 
 # --- status --------------------------------------------------------------------------------------------------------
@@ -66,15 +82,44 @@ def look(batch: ProviderBatch) -> WaitReason | None:
 
 
 def waiting_since(register: Result | None, reason: WaitReason, now: datetime) -> datetime:
-    """When this reason to wait began: what the register says, while the reason is the same."""
-    if register is not None and register.action is Action.WAIT and register.reason == reason and register.since:
-        return parse_time(register.since, "since")
-    return now
+    """When this reason to wait began: what the register says, while the reason is the same.
+
+    A time in the future is that of a wrong clock, and one that is none is damage: then it begins now, and the register
+    will say so.
+    """
+    if register is None or register.action is not Action.WAIT or register.reason != reason or not register.since:
+        return now
+    try:
+        return min(parse_time(register.since, "since"), now)
+    except CorruptData:
+        return now
 
 
 def overdue(since: datetime, now: datetime, limit_s: float) -> bool:
     """Whether a wait has lasted its limit."""
-    return now - since >= timedelta(seconds=limit_s)
+    return (now - since).total_seconds() >= limit_s  # a limit may be longer than a timedelta can hold
+
+
+def search_overdue(row: BatchRow, register: Result | None, now: datetime, policy: Policy) -> bool:
+    """Whether a create with no known answer has been searched for long enough to count as lost.
+
+    A time in the future is that of a wrong clock and says nothing: neither that it is overdue, which might pay twice, nor
+    that it is not, which might wait for years. Then the wait is counted from the first poll that saw it.
+
+    >>> from datetime import UTC
+    >>> from embedpipe.lifecycle import Status
+    >>> now, years_later = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
+    >>> row = BatchRow(batch_id="b", batch_type="X", status=Status.CREATING, creating_at=years_later)
+    >>> first = Result(batch_id="b", action=Action.WAIT, reason="creating", since="2026-01-01T10:00:00Z")
+    >>> search_overdue(row, None, now, Policy()), search_overdue(row, first, now, Policy())
+    (False, True)
+    """
+    began = row.creating_at or row.submitted_at
+    if began is None or began > now:
+        if register is not None and register.action is Action.WAIT and register.reason in SEARCHED:
+            return True  # it was overdue before, and the reason to wait is another one by now
+        began = waiting_since(register, WaitReason.CREATING, now)
+    return overdue(began, now, policy.ambiguous_after_s)
 
 
 def wait_result(row: BatchRow, reason: WaitReason, *, status: str, since: datetime, execution_id: str) -> Result:
@@ -209,13 +254,14 @@ class Fold:
 def settled(batch: ProviderBatch, fold: Fold, *, output_absent: bool) -> bool:
     """Whether the files say all that the provider counted. While they don't, paid-for lines may still come.
 
-    `output_absent`: there is no output file, or it can't be found.
+    `output_absent`: there is no output file, or it can't be found. A line of an unknown id may be one that was counted; the
+    second line of an id is none.
     """
     if fold.accounted:
         return True
     if output_absent and batch.counts.completed > 0:
         return False
-    return fold.lines >= batch.counts.completed + batch.counts.failed
+    return fold.lines - fold.doubled >= batch.counts.completed + batch.counts.failed
 
 
 # --- conclusion ----------------------------------------------------------------------------------------------------
@@ -244,12 +290,12 @@ def batch_faults(batch: ProviderBatch, count: int) -> dict[int, tuple[Fault, int
         if issue.code in CAPACITY_REASONS:
             return {at: (Fault(Cause.CAPACITY, issue.code, issue.message), 0) for at in range(count)}
     named = {
-        issue.line - 1: Fault(None, issue.code, issue.message)
+        issue.line - 1: Fault(None, issue.code or BATCH_FAILED, issue.message)
         for issue in reversed(batch.issues)
         if issue.line is not None and 1 <= issue.line <= count
     }
     first = batch.issues[0] if batch.issues else None
-    code, message = (first.code, first.message) if first else ("batch_failed", "")
+    code, message = (first.code or BATCH_FAILED, first.message) if first else (BATCH_FAILED, "")
     if not named and count == 1:
         return {0: (Fault(None, code, message), 0)}
     half = count if named else (count + 1) // 2
@@ -335,5 +381,6 @@ def rejected_lines(rejected: Iterable[Rejected]) -> bytes:
 def unknown_reason(row: BatchRow, now: datetime, policy: Policy) -> WaitReason:
     """What a 404 means: nothing yet while the batch is new, else that it, or the project, is not there."""
     began = row.creating_at or row.submitted_at
-    fresh = began is not None and not overdue(began, now, policy.not_found_grace_s)
+    # Either way: clocks differ a little, and a time far in the future says nothing.
+    fresh = began is not None and abs((now - began).total_seconds()) < policy.not_found_grace_s
     return WaitReason.NOT_YET_FOUND if fresh else WaitReason.NOT_FOUND

@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 import attrs
 import msgspec
 
-from embedpipe.errors import CollectionMismatch, DuplicateRecord, InvalidInput, missing_extra
+from embedpipe.errors import DuplicateRecord, InvalidInput, missing_extra
 from embedpipe.lifecycle import OPEN
 from embedpipe.limits import BYTES_PER_TOKEN_MAX, SUBMITTERS_KEPT, Limits
 from embedpipe.model import BatchRow, EmbeddingModel, Kind, place
@@ -347,13 +347,3 @@ def closed_roots(head: Head | None, rows: Mapping[str, BatchRow]) -> frozenset[s
         return True
 
     return frozenset(root.batch_id for root in (head.open if head else ()) if ended(root.batch_id))
-
-
-def check_collection(kind: Kind, model: EmbeddingModel, made_with: tuple[str, int]) -> None:
-    """Refuse a model or dimension that differs from what the collection, or an open batch of it, was made with."""
-    if made_with != (model.name, model.dimensions):
-        raise CollectionMismatch(
-            f"Collection '{kind.collection}' of database '{kind.database}' is made with {made_with[0]}, {made_with[1]} "
-            f"dimensions, and the configuration says {model.name}, {model.dimensions}.",
-            hint="Use that model, or another kind or root for the new one.",
-        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from embedpipe import events
 from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
 from embedpipe.stages import chunk as decide
 from embedpipe.steps.context import Context, download_checked, read_delta
@@ -52,6 +54,7 @@ def process(ctx: Context, *, execution_id: str, index: int) -> Packed:
     damaged: list[Damaged] = []
     with ctx.scratch() as folder:
         deltas = [table for ref in chunk.deltas if (table := mapped_delta(ctx, ref, folder, damaged)) is not None]
+        report_damaged(ctx, damaged, execution_id)
         if not deltas:
             return _packed(ctx, chunk, None, 0, damaged)
         schema = deltas[0].schema
@@ -74,6 +77,12 @@ def _packed(ctx: Context, chunk: Chunk, key: str | None, rows: int, damaged: lis
     )
 
 
+def report_damaged(ctx: Context, damaged: Iterable[Damaged], execution_id: str) -> None:
+    """Tell of deltas that are left out; their batches stay open."""
+    for entry in damaged:
+        ctx.on_event(events.DeltaLeftOut(execution_id=execution_id, batch_id=entry.batch_id, reason=entry.reason))
+
+
 def mapped_delta(ctx: Context, ref: DeltaRef, folder: Path, damaged: list[Damaged]) -> Any:
     """The vectors of one delta as a table, its hash checked; None, and an entry in `damaged`, where it can't be used.
 
@@ -85,6 +94,8 @@ def mapped_delta(ctx: Context, ref: DeltaRef, folder: Path, damaged: list[Damage
         delta = read_delta(ctx, ref.delta_key, ref.delta_sha256)
         if delta.dimensions != ctx.model.dimensions:
             raise CorruptData(f"its vectors have {delta.dimensions} dimensions, not {ctx.model.dimensions}")
+        if delta.model != ctx.model.name:
+            raise CorruptData(f"its vectors are of model {ascii(delta.model)[:80]}, not '{ctx.model.name}'")
         path = download_checked(ctx, ref.delta_key, delta, ctx.layout.vectors_file, folder)
         with open_arrow(path, vectors_schema(delta.dimensions)) as file:
             return file.table()

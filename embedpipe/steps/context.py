@@ -5,20 +5,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import attrs
 
 from embedpipe import events
-from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
+from embedpipe.errors import CollectionMismatch, CorruptData, NotFound, PreconditionFailed, full_disk
 from embedpipe.layout import SEED, Layout
+from embedpipe.lifecycle import Status
 from embedpipe.limits import Limits, Policy
 from embedpipe.model import BatchRow, EmbeddingModel, Kind
 from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, VectorStore
 from embedpipe.wire import Delta, Envelope, Head, Latest, Result, Root, Snapshot, format_time
 
 E = TypeVar("E", bound=Envelope)
+
+ROWS_AT_ONCE = 100
+"""[ours] Rows read in one go where one may be enough."""
 
 
 def _nothing() -> None:
@@ -53,8 +58,12 @@ class Context:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for temporary files, removed at the end."""
-        with tempfile.TemporaryDirectory(prefix="embedpipe-", dir=self.scratch_dir) as folder:
+        """A folder for temporary files, removed at the end. `StorageFull` for whatever does not fit there."""
+        where = self.scratch_dir or tempfile.gettempdir()
+        with (
+            full_disk(f"Temporary files in {where}"),
+            tempfile.TemporaryDirectory(prefix="embedpipe-", dir=where) as folder,
+        ):
             yield Path(folder)
 
 
@@ -102,22 +111,46 @@ class Base:
 
 
 def read_base(ctx: Context) -> Base:
-    """The pointer and the snapshot it names. `CorruptData` where the two disagree."""
-    found = read(ctx, Latest, ctx.layout.latest_key(ctx.kind.database))
+    """The pointer and the snapshot it names. `CorruptData` where the two disagree, or the pointer was lost."""
+    pointer = ctx.layout.latest_key(ctx.kind.database)
+    found = read(ctx, Latest, pointer)
+    if found is None:
+        version = _published_version(ctx)
+        found = read(ctx, Latest, pointer)  # again: it may have been published between the two reads
+        if found is None and version is not None:
+            raise CorruptData(
+                f"{pointer} is missing, and version {version} was published.",
+                hint="Restore it from a backup: a version made without it would leave out all older records.",
+                key=pointer,
+            )
     if found is None:
         return Base()
     latest, etag = found
     key = ctx.layout.snapshot_prefix(ctx.kind.database, latest.version) + ctx.layout.snapshot_file
     stored = read(ctx, Snapshot, key)
     if stored is None or stored[0].version != latest.version:
-        raise CorruptData(f"The pointer names version {latest.version}, and {key} is not it.", key=key)
+        raise CorruptData(
+            f"{pointer} names version {latest.version}, and {key} is not it.",
+            hint="Restore both from one backup.",
+            key=key,
+        )
     snapshot = stored[0]
     if snapshot.collection != ctx.kind.collection:
-        raise CorruptData(
+        raise CollectionMismatch(
             f"Database '{ctx.kind.database}' holds collection '{snapshot.collection}', not '{ctx.kind.collection}'.",
             hint="One database holds one collection: use another database.",
         )
     return Base(latest=latest, etag=etag, snapshot=snapshot)
+
+
+def _published_version(ctx: Context) -> str | None:
+    """A version that the row of an ended batch names, if there is one."""
+    names = iter(ctx.table.by_status(ctx.kind.batch_type, Status.COMPLETED))
+    while block := tuple(islice(names, ROWS_AT_ONCE)):
+        for row in healthy_rows(ctx, block).values():
+            if row.snapshot_version is not None and row.serves(ctx.kind):
+                return row.snapshot_version
+    return None
 
 
 def download_catalog(ctx: Context, base: Base, folder: Path) -> Path | None:
@@ -150,11 +183,11 @@ def healthy_rows(ctx: Context, batch_ids: Iterable[str]) -> dict[str, BatchRow]:
 
 
 def rows_and_retries(ctx: Context, batch_ids: Sequence[str]) -> dict[str, BatchRow]:
-    """The rows of these batches and, transitively, of their retries, where they exist."""
+    """The rows of these batches and, transitively, of their retries, where they exist and can be read."""
     found: dict[str, BatchRow] = {}
     wanted = list(batch_ids)
     while wanted:
-        rows = ctx.table.get_many(wanted)
+        rows = healthy_rows(ctx, wanted)
         found.update(rows)
         wanted = [name for row in rows.values() for name in row.retry_batch_ids if name not in found]
     return found

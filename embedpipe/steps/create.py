@@ -7,25 +7,29 @@ the winner after a lost answer, only searches the provider's list. Run by every 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
 
 import attrs
 
 from embedpipe import events
 from embedpipe.errors import (
     CorruptData,
+    EmbedpipeError,
+    NewerSchema,
     NotFound,
     PreconditionFailed,
     RefusedRequest,
+    ServiceError,
     Throttled,
     Transient,
     Unauthorized,
 )
 from embedpipe.lifecycle import CAPACITY_REASONS, TERMINAL_ACTIONS, Status
-from embedpipe.model import BatchRow, ProviderBatch
+from embedpipe.model import BatchRow, ProviderBatch, provider_text, provider_word
 from embedpipe.stages.creation import (
     claim_changes,
     created_changes,
+    held_back,
+    next_try,
     refused_changes,
     row_of,
 )
@@ -41,10 +45,10 @@ class Finished:
 
     created: int = 0
     waiting: int = 0
-    """Rows that are still INTENT: refused, or held back for capacity."""
+    """Rows that are still INTENT: refused, held back for capacity, or with files that are damaged."""
     ambiguous: int = 0
     refusals: tuple[str, ...] = ()
-    """Reasons of the provider's refusals that waiting does not help."""
+    """Why batches are not created, where waiting does not help: the provider's words, or what is damaged and what to do."""
 
 
 def finish(ctx: Context, *, execution_id: str) -> Finished:
@@ -56,7 +60,7 @@ def finish(ctx: Context, *, execution_id: str) -> Finished:
     refusals: list[str] = []
     for row in _listed(ctx, Status.INTENT):
         ctx.checkpoint()
-        outcome = _create(ctx, row, execution_id)
+        outcome = _create_one(ctx, row, execution_id)
         created += outcome == "created"
         ambiguous += outcome == "ambiguous"
         waiting += outcome not in ("created", "ambiguous", "lost_race")
@@ -86,14 +90,29 @@ def _listed(ctx: Context, status: Status) -> list[BatchRow]:
     return sorted(mine, key=lambda row: (row.claim, row.batch_id))
 
 
+def _create_one(ctx: Context, row: BatchRow, execution_id: str) -> str:
+    """`_create`, where damage costs this batch alone."""
+    try:
+        return _create(ctx, row, execution_id)
+    except NewerSchema:
+        raise
+    except (CorruptData, NotFound) as error:
+        ctx.on_event(events.CreateRefused(execution_id=execution_id, batch_id=row.batch_id, reason=error.code))
+        return f"refused:batch {row.batch_id}: {_shown(error)}"
+
+
+def _shown(error: EmbedpipeError) -> str:
+    """Message and hint, short enough for the state of a workflow."""
+    return f"{provider_text(error.message)} {provider_text(error.hint)}".strip()
+
+
 def _create(ctx: Context, row: BatchRow, execution_id: str) -> str:
     now = ctx.clock.now()
-    if row.not_before is not None and row.not_before > now:
+    if held_back(row.not_before, now):
         return "held_back"
-    register = read_result(ctx, row.batch_id)
-    given_up = register is not None and register[0].action in TERMINAL_ACTIONS
+    given_up = _given_up(ctx, row)
     try:
-        if row.input_file_id is None and not given_up:
+        if row.input_file_id is None:  # also where it was given up: the file shows a poll that the project is ours
             row = _update(ctx, row, {"input_file_id": _upload(ctx, row)})
         row = _update(ctx, row, claim_changes(now))
     except PreconditionFailed:
@@ -101,6 +120,17 @@ def _create(ctx: Context, row: BatchRow, execution_id: str) -> str:
     if given_up:
         return "lost_race"  # its create was given up as lost: it is listed as CREATING, and mark ends it
     return _call_create(ctx, row, execution_id)
+
+
+def _given_up(ctx: Context, row: BatchRow) -> bool:
+    """Whether the create counts as lost already. A register that can't be read may say so, and is polled anew."""
+    try:
+        register = read_result(ctx, row.batch_id)
+    except NewerSchema:
+        raise
+    except CorruptData:
+        return True
+    return register is not None and register[0].action in TERMINAL_ACTIONS
 
 
 def _call_create(ctx: Context, row: BatchRow, execution_id: str) -> str:
@@ -116,11 +146,11 @@ def _call_create(ctx: Context, row: BatchRow, execution_id: str) -> str:
     return "created" if _created(ctx, row, batch, execution_id, found=False) else "lost_race"
 
 
-def _refused(ctx: Context, row: BatchRow, error: Exception, execution_id: str) -> str:
+def _refused(ctx: Context, row: BatchRow, error: ServiceError, execution_id: str) -> str:
     reason = _refusal(error)
     capacity = reason in CAPACITY_REASONS
-    wait_s = (isinstance(error, Throttled) and error.retry_after_s) or ctx.policy.capacity_wait_s
-    not_before: datetime | None = ctx.clock.now() + timedelta(seconds=wait_s) if capacity else None
+    advice_s = error.retry_after_s if isinstance(error, Throttled) else None
+    not_before = next_try(ctx.clock.now(), advice_s, ctx.policy) if capacity else None
     # An input file that the provider does not know is uploaded again.
     changes = refused_changes(reason, not_before, forget_input=isinstance(error, NotFound))
     try:
@@ -130,12 +160,12 @@ def _refused(ctx: Context, row: BatchRow, error: Exception, execution_id: str) -
     ctx.on_event(events.CreateRefused(execution_id=execution_id, batch_id=row.batch_id, reason=reason))
     if isinstance(error, Unauthorized):
         raise error
-    return "held_back" if capacity else f"refused:{reason}: {error}"
+    return "held_back" if capacity else f"refused:{reason}: {_shown(error)}"
 
 
 def _refusal(error: Exception) -> str:
     if isinstance(error, RefusedRequest):
-        return error.reason
+        return provider_word(error.reason)
     return {Throttled: "throttled", NotFound: "input_file_not_found"}.get(type(error), "unauthorized")
 
 
@@ -143,11 +173,15 @@ def _upload(ctx: Context, row: BatchRow) -> str:
     with ctx.scratch() as folder:
         path = folder / f"{row.batch_id}.jsonl"
         key = ctx.layout.requests_key(row.batch_id)
-        ctx.objects.download(key, path)
+        restore = "Restore it from a backup and run again; until then its records are not embedded."
+        try:
+            ctx.objects.download(key, path)
+        except NotFound as error:
+            raise NotFound(f"{key} is missing.", hint=restore, key=key, batch_id=row.batch_id) from error
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if row.request_sha256 is not None and digest != row.request_sha256:
-            raise CorruptData(f"{key} fails its hash; it is not sent.", key=key, batch_id=row.batch_id)
+            raise CorruptData(f"{key} fails its hash; it is not sent.", hint=restore, key=key, batch_id=row.batch_id)
         return ctx.provider.upload(path)
 
 
@@ -175,6 +209,11 @@ def _created(ctx: Context, row: BatchRow, batch: ProviderBatch, execution_id: st
         _update(ctx, row, created_changes(batch.id, batch.status))
     except PreconditionFailed:
         return False  # another invocation found it first
+    except NewerSchema:
+        raise
+    except CorruptData as error:  # the row was damaged since it was read; a poll finds its batch once it is mended
+        ctx.on_event(events.RowUnreadable(execution_id=execution_id, batch_id=row.batch_id, error=error.message))
+        return False
     ctx.on_event(
         events.BatchCreated(execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found)
     )

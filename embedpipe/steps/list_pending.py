@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from embedpipe.errors import InvalidInput, NotFound, PreconditionFailed
+from embedpipe.model import BatchRow
 from embedpipe.stages import list_pending as decide
+from embedpipe.stages.creation import check_collection
 from embedpipe.steps.context import Context, healthy_rows, read
 from embedpipe.wire import Listing, Manifest, dump_many
 
@@ -17,6 +20,7 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
     if stored is None:
         names = [name for status in decide.LISTED for name in ctx.table.by_status(ctx.kind.batch_type, status)]
         rows = decide.pending(healthy_rows(ctx, names).values(), ctx.kind)
+        _check_model(ctx, rows)
         fresh = decide.manifest(rows, ctx.kind, execution_id=execution_id, created_at=ctx.now_text())
         with suppress(PreconditionFailed):  # a delivery of the same execution was first: its manifest is the listing
             ctx.objects.put(key, fresh.dump(), if_none_match=True)
@@ -28,6 +32,13 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
     manifest = stored[0]
     ctx.objects.put(ctx.layout.items_key(execution_id), dump_many(manifest.batches))
     return decide.listing(manifest, inline_max=ctx.policy.inline_batches_max, key=key, bucket=ctx.objects.bucket)
+
+
+def _check_model(ctx: Context, rows: Iterable[BatchRow]) -> None:
+    """Refuse to poll what was submitted for another model: its vectors would fit nowhere. The seed's rows name none."""
+    for row in rows:
+        if row.model is not None and row.dimensions is not None:
+            check_collection(ctx.kind, ctx.model, (row.model, row.dimensions))
 
 
 def _check_ours(ctx: Context, manifest: Manifest) -> None:

@@ -40,7 +40,7 @@ def mark_complete(ctx: Context, *, poll_results_s3_key: str, execution_id: str) 
     """End every batch of `poll_results.json` that is proven. What is not stays open, and `marked.json` says why."""
     results = Result.load_many(ctx.objects.get(poll_results_s3_key).data, poll_results_s3_key)
     rows = healthy_rows(ctx, (result.batch_id for result in results))
-    marks, candidates = decide.before_proof(results, rows)
+    marks, candidates = decide.before_proof(results, rows, execution_id)
     base = read_base(ctx)
     for group in _groups(candidates):
         ctx.checkpoint()
@@ -207,27 +207,16 @@ def _end(ctx: Context, found: _Evidence, base: Base, execution_id: str) -> Mark:
         )
         row = ctx.table.update(found.row.batch_id, changes, status=found.row.status, revision=found.row.revision)
     except PreconditionFailed:
-        return _changed_meanwhile(ctx, found.row)
+        return _changed_meanwhile(ctx, found.row, execution_id)
     except (CorruptData, NotFound) as error:
         return _skipped(found.row, f"retry not stored: {error.message}")
-    return Mark(
-        batch_id=row.batch_id,
-        outcome="marked",
-        status=row.status,
-        reason=found.result.reason,
-        retry_batch_ids=row.retry_batch_ids,
-    )
+    return decide.ended_mark(row, execution_id)
 
 
-def _changed_meanwhile(ctx: Context, before: BatchRow) -> Mark:
-    row = ctx.table.get_many([before.batch_id]).get(before.batch_id)
+def _changed_meanwhile(ctx: Context, before: BatchRow, execution_id: str) -> Mark:
+    row = healthy_rows(ctx, [before.batch_id]).get(before.batch_id)
     if row is not None and row.status not in OPEN:
-        return Mark(
-            batch_id=row.batch_id,
-            outcome="already_complete",
-            status=row.status,
-            retry_batch_ids=row.retry_batch_ids,
-        )
+        return decide.ended_mark(row, execution_id)
     return _skipped(before, "the row changed meanwhile")
 
 

@@ -18,11 +18,13 @@ from embedpipe import events
 from embedpipe.errors import CorruptData, NotFound, PreconditionFailed, WriteConflict
 from embedpipe.model import metadata_from_json
 from embedpipe.ports import Collection, Edition, VectorRows
+from embedpipe.stages.creation import check_collection
 from embedpipe.stages.merge import Counts, ancestors_of, join, version_name, won
-from embedpipe.stages.submit import check_collection
-from embedpipe.steps.chunk import mapped_delta, read_chunks
-from embedpipe.steps.context import Base, Context, download_catalog, read, read_base
-from embedpipe.wire import Chunk, Damaged, DeltaRef, Journal, Latest, Merged, Snapshot
+from embedpipe.steps import journal
+from embedpipe.steps.chunk import read_chunks, report_damaged
+from embedpipe.steps.context import Base, Context, download_catalog, read_base
+from embedpipe.steps.journal import Inheritance
+from embedpipe.wire import Chunk, Damaged, Latest, Merged, Snapshot
 
 CATALOG_BATCH_ROWS = 65_536
 """[ours] About 3 MB; bounds the memory of a join and keeps its loop short."""
@@ -41,10 +43,6 @@ class _Group:
     @property
     def rows(self) -> int:
         return sum(ref.embedding_count for chunk in self.chunks for ref in chunk.deltas)
-
-    @property
-    def delta_keys(self) -> tuple[str, ...]:
-        return tuple(ref.delta_key for chunk in self.chunks for ref in chunk.deltas)
 
 
 def final_merge(
@@ -107,8 +105,7 @@ def _gather(ctx: Context, chunks: Sequence[Chunk], start: int, execution_id: str
 def _merge(ctx: Context, group: _Group, execution_id: str, folder: Path) -> tuple[Counts, str | None]:
     for _ in range(ctx.policy.merge_conflicts_max):
         base = read_base(ctx)
-        journal = read(ctx, Journal, ctx.layout.journal_key(ctx.kind.database))
-        if not group.paths and journal is None:
+        if not group.paths and not journal.to_finish(ctx):
             return Counts(), base.version
         done = _merge_once(ctx, base, group, execution_id, folder)
         if done is not None:
@@ -130,6 +127,8 @@ def _merge_once(
             base = read_base(ctx)  # the lock is ours: until we publish, nobody else does
         if base.snapshot is not None:
             check_collection(ctx.kind, ctx.model, (base.snapshot.model, base.snapshot.dimensions))
+            if edition.in_place:
+                _check_count(ctx, edition.collection.count(), base.snapshot)
         with ExitStack() as stack:
             return _edit(ctx, edition, base, group, execution_id, folder, stack)
 
@@ -141,9 +140,11 @@ def _edit(
 
     schema = vectors_schema(ctx.model.dimensions)
     streams = [stack.enter_context(open_arrow(path, schema)).batches() for path in group.paths]
-    dead = _dead_writer(ctx, folder) if edition.in_place else ()
+    damaged: list[Damaged] = []
+    inherited = journal.take_over(ctx, folder, damaged) if edition.in_place else journal.Inheritance()
+    report_damaged(ctx, damaged, execution_id)
     if edition.in_place:
-        _write_journal(ctx, group, execution_id)
+        journal.begin(ctx, group.chunks, inherited, execution_id)
     attempt = _Attempt(
         ctx=ctx,
         base=base,
@@ -152,8 +153,8 @@ def _edit(
         folder=folder,
         rows_max=group.rows,
     )
-    rows = [*streams, *(table.to_batches() for table in dead)]
-    counts = attempt.write(edition.collection, rows, schema, _ids(dead))
+    rows = [*streams, *(table.to_batches() for table in inherited.tables)]
+    counts = attempt.write(edition.collection, rows, schema, inherited)
     version = base.version
     if counts.changed:
         if not attempt.publish(edition):
@@ -162,43 +163,28 @@ def _edit(
     if edition.in_place:
         if not counts.changed:
             edition.seal(attempt.prefix)  # a dead writer's rows were written again: durable before its journal goes
-        ctx.objects.delete(ctx.layout.journal_key(ctx.kind.database))
+        journal.end(ctx, inherited, execution_id)
     return counts, version
 
 
-# --- the journal of a merge in place -------------------------------------------------------------------------------
+def check_published(ctx: Context, base: Base) -> None:
+    """`CorruptData` where the published collection, if it is merged in place, has lost rows."""
+    if base.snapshot is None or not base.snapshot.in_place:
+        return
+    try:
+        with ctx.vectors.reading(ctx.kind.database, ctx.kind.collection, version=base.snapshot.version) as collection:
+            count = collection.count()
+    except NotFound:
+        count = 0
+    _check_count(ctx, count, base.snapshot)
 
 
-def _dead_writer(ctx: Context, folder: Path) -> tuple[Any, ...]:
-    """The deltas of a journal that somebody left behind. We hold the lock, so its writer is dead."""
-    found = read(ctx, Journal, ctx.layout.journal_key(ctx.kind.database))
-    damaged: list[Damaged] = []
-    refs = [DeltaRef(batch_id="", delta_key=key) for key in found[0].delta_keys] if found else []
-    tables = (mapped_delta(ctx, ref, folder, damaged) for ref in refs)
-    return tuple(table for table in tables if table is not None)
-
-
-def _ids(tables: Sequence[Any]) -> Any:
-    import pyarrow as pa
-
-    if not tables:
-        return None
-    return pa.chunked_array(
-        [chunk for table in tables for chunk in table.column("id").chunks], pa.string()
-    ).combine_chunks()
-
-
-def _write_journal(ctx: Context, group: _Group, execution_id: str) -> None:
-    key = ctx.layout.journal_key(ctx.kind.database)
-    before = read(ctx, Journal, key)
-    keys = (*(before[0].delta_keys if before else ()), *group.delta_keys)
-    journal = Journal(
-        execution_id=execution_id,
-        intermediates=tuple(chunk.chunk_id for chunk in group.chunks),
-        delta_keys=tuple(dict.fromkeys(keys)),
-        started_at=ctx.now_text(),
-    )
-    ctx.objects.put(key, journal.dump())
+def _check_count(ctx: Context, count: int, snapshot: Snapshot) -> None:
+    if count < snapshot.count:
+        raise CorruptData(
+            f"Collection '{ctx.kind.collection}' holds {count} rows; its published catalog names {snapshot.count}.",
+            hint="Restore the vector store's files from a backup, or embed again into another root.",
+        )
 
 
 # --- one attempt at a version --------------------------------------------------------------------------------------
@@ -224,7 +210,7 @@ class _Attempt:
     def path(self) -> Path:
         return self.folder / f"catalog-new-{self.version}.arrow"
 
-    def write(self, collection: Collection, rows: Sequence[Any], schema: Any, distrusted: Any) -> Counts:
+    def write(self, collection: Collection, rows: Sequence[Any], schema: Any, inherited: Inheritance) -> Counts:
         """Join, upsert what wins, read it back, and write the new catalog to a local file."""
         from embedpipe.stages.streams import merged, rebatched
         from embedpipe.vectors import arrow_writer, catalog_schema, open_arrow
@@ -240,7 +226,8 @@ class _Attempt:
                 merged(rows, schema),
                 catalog_schema=catalog_schema(),
                 rows_schema=schema,
-                distrusted=distrusted,
+                distrusted=inherited.ids,
+                distrust_all=bool(inherited.suspects),
             )
 
             def kept() -> Iterator[Any]:

@@ -136,11 +136,21 @@ def _asked(look: _Poll, provider_batch_id: str) -> Result:
 
 
 def _unknown(look: _Poll) -> Result:
-    """404: a wait, until it has lasted its limit in a project that surely is ours."""
-    policy = look.ctx.policy
-    if look.overdue(WaitReason.NOT_FOUND, policy.lost_after_s) and _project_is_ours(look.ctx, look.row):
-        return _conclude_without_files(look, decide.ended_without_batch("lost"))
-    return look.wait(decide.unknown_reason(look.row, look.ctx.clock.now(), policy), "not_found")
+    """404: a wait, until it has lasted its limit in a project that surely is ours, or very long in any."""
+    ctx, row, policy = look.ctx, look.row, look.ctx.policy
+    if look.overdue(WaitReason.NOT_FOUND, policy.lost_after_s):
+        seen = _project_is_ours(ctx, row)
+        if seen or look.overdue(WaitReason.NOT_FOUND, policy.give_up_after_s):
+            ctx.on_event(
+                events.BatchLost(
+                    execution_id=look.execution_id,
+                    batch_id=row.batch_id,
+                    provider_batch_id=row.provider_batch_id or "",
+                    project_seen=seen,
+                )
+            )
+            return _conclude_without_files(look, decide.ended_without_batch("lost"))
+    return look.wait(decide.unknown_reason(row, ctx.clock.now(), policy), "not_found")
 
 
 def _project_is_ours(ctx: Context, row: BatchRow) -> bool:
@@ -159,16 +169,16 @@ def _project_is_ours(ctx: Context, row: BatchRow) -> bool:
 def _without_name(look: _Poll) -> Result:
     """A row that was never answered: search, and after the limit give its create up as lost."""
     ctx, row = look.ctx, look.row
-    began = row.creating_at or row.submitted_at or ctx.clock.now()
-    if not decide.overdue(began, ctx.clock.now(), ctx.policy.ambiguous_after_s):
+    if not decide.search_overdue(row, look.register, ctx.clock.now(), ctx.policy):
         return look.wait(WaitReason.CREATING, "creating")
     try:
         found = next((b for b in ctx.provider.list() if b.metadata.get(METADATA_BATCH_ID) == row.batch_id), None)
     except Unauthorized:
         return look.wait(WaitReason.UNAUTHORIZED, "unauthorized")
-    if found is None and not _project_is_ours(ctx, row):
-        return look.wait(WaitReason.NOT_FOUND, "not_found")  # the list of another project says nothing
     if found is None:
+        given_up = look.overdue(WaitReason.NOT_FOUND, ctx.policy.give_up_after_s)
+        if not given_up and not _project_is_ours(ctx, row):
+            return look.wait(WaitReason.NOT_FOUND, "not_found")  # the list of another project says nothing
         ctx.on_event(events.AmbiguousCreate(execution_id=look.execution_id, batch_id=row.batch_id, lost=True))
         return _conclude_without_files(look, decide.ended_without_batch("create_lost"))
     if row.status is Status.CREATING:
@@ -176,7 +186,7 @@ def _without_name(look: _Poll) -> Result:
         try:
             row = ctx.table.update(row.batch_id, changes, status=row.status, revision=row.revision)
         except PreconditionFailed:
-            row = ctx.table.get_many([row.batch_id])[row.batch_id]
+            row = ctx.table.get_many([row.batch_id]).get(row.batch_id, row)
     return _asked(attrs.evolve(look, row=attrs.evolve(row, provider_batch_id=found.id)), found.id)
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from embedpipe import events
 from embedpipe.blocks import RecordBlock, RecordStream, blocks_of
-from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
+from embedpipe.errors import CollectionMismatch, CorruptData, NotFound, PreconditionFailed, WriteConflict
 from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
 from embedpipe.limits import UTF8_BYTES_MAX
 from embedpipe.model import BatchRow, Record
-from embedpipe.stages.creation import check_tokens, may_exceed_tokens
+from embedpipe.stages.creation import check_collection, check_tokens, may_exceed_tokens
 from embedpipe.steps.context import (
     Base,
     Context,
@@ -107,6 +107,8 @@ def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> t
     base = read_base(ctx)
     if (seq := decide.seq_of(head, execution_id)) is not None:
         return seq, 0, 0, 0
+    if head is None and not _ledger_is_new(ctx, base):
+        return None
     _check_collection(ctx, head, base)
     with known_claims(ctx, rows, base, head, folder) as known:
         roots, total, skipped = _write_parts(ctx, runs, known, (head.seq if head else 0) + 1, folder)
@@ -116,14 +118,33 @@ def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> t
     key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
     try:
         ctx.objects.put(key, moved.dump(), if_none_match=etag is None, if_match=etag)
-    except PreconditionFailed:
+    except (PreconditionFailed, WriteConflict):
         return None
     return (moved.seq if roots else None), len(roots), total, skipped
 
 
-def _check_collection(ctx: Context, head: Head | None, base: Base) -> None:
-    from embedpipe.stages.submit import check_collection
+def _ledger_is_new(ctx: Context, base: Base) -> bool:
+    """Whether this is the first submission to the database; False where somebody else's came first just now."""
+    key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
+    if base.snapshot is not None:
+        if read_head(ctx)[0] is not None:
+            return False
+        raise CorruptData(
+            f"{key} is missing, and version {base.version} was published.",
+            hint="Restore it from a backup: claims of a ledger begun anew would lose to older texts.",
+            key=key,
+        )
+    prefix, suffix = ctx.layout.head_pattern(ctx.kind.database)
+    other = next((info.key for info in ctx.objects.list(prefix) if info.key.endswith(suffix)), None)
+    if other is not None and other != key:
+        raise CollectionMismatch(
+            f"Database '{ctx.kind.database}' has another collection already: {other} is its ledger.",
+            hint="One database holds one collection: use another database.",
+        )
+    return True  # a ledger that came just now makes the write fail, and all is gathered again
 
+
+def _check_collection(ctx: Context, head: Head | None, base: Base) -> None:
     if base.snapshot is not None:
         check_collection(ctx.kind, ctx.model, (base.snapshot.model, base.snapshot.dimensions))
     elif head is not None and head.open:
@@ -138,22 +159,36 @@ def known_claims(
     from embedpipe.stages.submit import KNOWN_SCHEMA
     from embedpipe.vectors import open_arrow
 
-    # A root whose row is not there yet is as open as one whose row is.
-    open_ids = {name for name, row in rows.items() if row.status in OPEN}
-    open_ids |= {root.batch_id for root in (head.open if head else ()) if root.batch_id not in rows}
+    # A batch whose row is not there yet, or can't be read, is as open as one whose row says so.
+    named = {root.batch_id for root in (head.open if head else ())}
+    named |= {name for row in rows.values() for name in row.retry_batch_ids}
+    open_ids = {name for name, row in rows.items() if row.status in OPEN} | (named - rows.keys())
     with ExitStack() as stack:
         streams: list[Stream] = []
         catalog = download_catalog(ctx, base, folder)
         if catalog is not None:
             streams.append(stack.enter_context(open_arrow(catalog)).batches())
         for name in sorted(open_ids):
-            path = folder / f"{name}-records.arrow"
-            if not path.exists():
-                ctx.objects.download(ctx.layout.records_key(name), path)
+            path = _records_file(ctx, name, folder)
             with open_arrow(path) as file:  # mapped and closed again: more may be open batches than files
                 batches = file.table().to_batches()
             streams.append(_standing(batches, _rejected_ids(ctx, name, folder), KNOWN_SCHEMA))
         yield streams
+
+
+def _records_file(ctx: Context, name: str, folder: Path) -> Path:
+    path = folder / f"{name}-records.arrow"
+    if not path.exists():
+        try:
+            ctx.objects.download(key := ctx.layout.records_key(name), path)
+        except NotFound:
+            raise CorruptData(
+                f"{key} is missing: nobody knows what the open batch {name} is to embed.",
+                hint="Restore it from a backup, so that nothing is paid for twice.",
+                key=key,
+                batch_id=name,
+            ) from None
+    return path
 
 
 def _standing(batches: Stream, rejected: frozenset[str], schema: object) -> Stream:

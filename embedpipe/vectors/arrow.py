@@ -6,14 +6,13 @@ The rule kept here: what `open_arrow` gives has the schema asked for and is safe
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from embedpipe.errors import CorruptData, InvalidInput, NotFound, StorageFull, missing_extra
+from embedpipe.errors import CorruptData, InvalidInput, NotFound, full_disk, missing_extra
 from embedpipe.model import CONTENT_HASH_BYTES
 
 try:
@@ -24,8 +23,6 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 # --- schemas -------------------------------------------------------------------------------------------------------
@@ -131,15 +128,13 @@ class ArrowWriter:
 def arrow_writer(path: Path, schema: pa.Schema) -> Iterator[ArrowWriter]:
     """Write an Arrow IPC file batch by batch. After an error nothing is at `path`. `StorageFull`."""
     try:
-        with pa.OSFile(str(path), "wb") as sink:
+        with full_disk(str(path)), pa.OSFile(str(path), "wb") as sink:
             writer = pa.ipc.new_file(sink, schema)
             yield ArrowWriter(writer, schema)
             writer.close()  # writes the footer; a file without one is refused by every reader
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise StorageFull(f"No space left to write {path}.", path=str(path)) from None
         raise
 
 

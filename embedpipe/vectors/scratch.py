@@ -6,7 +6,6 @@ count as the process's own.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from embedpipe.errors import CorruptData, InvalidInput, StorageFull, missing_extra
+from embedpipe.errors import CorruptData, InvalidInput, full_disk, missing_extra
 
 try:
     import numpy as np
@@ -44,10 +43,8 @@ class Scratch:
             self.dimensions = vector.size
         if vector.shape != (self.dimensions,):
             raise InvalidInput(f"A vector of shape {vector.shape} does not fit rows of {self.dimensions}.")
-        try:
+        with full_disk(str(self._path)):
             self._file.write(np.ascontiguousarray(vector, dtype="<f4").data)
-        except OSError as error:
-            raise self._failed(error) from error
         self.count += 1
         return self.count - 1
 
@@ -60,10 +57,8 @@ class Scratch:
             return
         if order.min() < 0 or order.max() >= self.count or self.dimensions is None:
             raise InvalidInput(f"An ordinal is outside the {self.count} rows.")
-        try:
+        with full_disk(str(self._path)):
             self._file.flush()
-        except OSError as error:
-            raise self._failed(error) from error
         for start in range(0, len(order), rows_per_batch):
             yield self._gather(order[start : start + rows_per_batch], self.dimensions)
 
@@ -83,11 +78,6 @@ class Scratch:
             if size_bytes == 0:
                 raise CorruptData(f"{self._path} is shorter than what was written to it.", path=str(self._path))
             target, offset = target[size_bytes:], offset + size_bytes
-
-    def _failed(self, error: OSError) -> Exception:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StorageFull(f"No space left to write {self._path}.", path=str(self._path))
-        return error
 
     def close(self) -> None:
         """Release and remove the file; quiet when called twice."""

@@ -80,7 +80,7 @@ class Envelope:
 
     def dump(self) -> bytes:
         """Its JSON bytes."""
-        return _raw_encode(self.to_dict())
+        return encode(self.to_dict())
 
 
 def decode(data: bytes, where: str) -> Any:
@@ -92,13 +92,29 @@ def decode(data: bytes, where: str) -> Any:
 
 
 def encode(value: object) -> bytes:
-    """Compact JSON bytes of plain values."""
-    return _raw_encode(value)
+    """Compact JSON bytes of plain values. Text that is no Unicode, which a provider may send, gets a `?` where it is not.
+
+    >>> encode({"reason": "bad \\ud800"})
+    b'{"reason":"bad ?"}'
+    """
+    try:
+        return _raw_encode(value)
+    except UnicodeEncodeError:
+        return _raw_encode(_in_unicode(value))
+
+
+def _in_unicode(value: object) -> object:
+    """The same without lone surrogates."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_in_unicode(name): _in_unicode(inner) for name, inner in value.items()}
+    return [_in_unicode(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def dump_many(items: Iterable[Envelope]) -> bytes:
     """A JSON array of envelopes."""
-    return _raw_encode([item.to_dict() for item in items])
+    return encode([item.to_dict() for item in items])
 
 
 @cache

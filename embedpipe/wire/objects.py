@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from embedpipe.wire.envelope import Envelope, schema_field
+from embedpipe.wire.state import DeltaRef
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +143,9 @@ class Journal(Envelope):
 
     execution_id: str
     intermediates: tuple[str, ...]
-    delta_keys: tuple[str, ...]
+    deltas: tuple[DeltaRef, ...]
+    suspects: tuple[str, ...] = ()
+    """Batches of dead writers whose deltas can't be read; until they end, nothing equal is trusted."""
     started_at: str
     schema: int | None = schema_field()
 

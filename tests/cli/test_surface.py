@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,24 @@ def test_each_command_has_the_common_options_and_an_example(run: Run, command: t
     assert {option for option in COMMON if option not in shown.stdout} == set()
     assert "Example" in shown.stdout
     assert f"embedpipe {' '.join(command)}" in shown.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+@pytest.mark.parametrize("command", [(), *commands()], ids=lambda value: " ".join(value) or "embedpipe")
+def test_each_example_has_a_line_of_its_own(run: Run, command: tuple[str, ...], columns: int) -> None:
+    found: click.Command = app.cli
+    for name in command:
+        assert isinstance(found, click.Group)
+        found = found.get_command(click.Context(found), name)  # type: ignore[assignment]  # there is one
+    said = inspect.cleandoc(str(found.help)).split("\n")
+    start = next(at for at, line in enumerate(said) if line.startswith("Example"))
+    examples = [line.strip() for line in said[start:] if line.strip()]
+    assert len(examples) > 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        shown = run(*command, "--help").stdout
+    assert [line for line in examples if line not in map(str.strip, shown.split("\n"))] == []
+    assert "\\b" not in shown
 
 
 def test_help_lists_commands_and_exit_codes(run: Run) -> None:

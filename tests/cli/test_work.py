@@ -174,6 +174,33 @@ def test_another_dimension_than_the_collection_s(run: Run, fruits: Path) -> None
     assert run("search", "apple", "-k", "1", "--json").document["hits"][0]["id"] == "apple"
 
 
+@pytest.mark.parametrize(
+    ("dimensions", "sent", "said"),
+    [
+        ("100", "true", "gives vectors of 64, 128 or 256 numbers, not 100. Set provider.dimensions to one of these."),
+        ("512", "true", "not 512"),
+        (
+            "128",
+            "false",
+            "gives vectors of 256 numbers to requests that do not say how many, not 128. Set "
+            "provider.send_dimensions = true.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [("run", "fruits.jsonl"), ("submit", "fruits.jsonl"), ("status",), ("search", "x")])
+def test_dimensions_that_the_local_model_does_not_have(
+    run: Run, fruits: Path, tmp_path: Path, command: tuple[str, ...], dimensions: str, sent: str, said: str
+) -> None:
+    (tmp_path / ".embedpipe").mkdir()
+    settings = ("--set", f"provider.dimensions={dimensions}", "--set", f"provider.send_dimensions={sent}")
+    ended = run(*command, *settings)
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("error: wordllama-l2-256 gives vectors of ")
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert list((tmp_path / ".embedpipe").iterdir()) == []
+
+
 def test_a_root_of_a_newer_version(run: Run, fruits: Path, tmp_path: Path) -> None:
     run("run", fruits)
     (path,) = (tmp_path / ".embedpipe" / "objects").glob("embedpipe.json")

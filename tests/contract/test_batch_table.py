@@ -141,6 +141,34 @@ def test_a_killed_writer_leaves_whole_rows_and_loses_none(table: SqliteBatchTabl
         table.update("b0", changes, status=row.status, revision=row.revision)
 
 
+BEGIN_TOGETHER = """
+    import os, sys
+    from pathlib import Path
+    from embedpipe.backends.sqlite import SqliteBatchTable
+    from embedpipe.lifecycle import Status
+    from embedpipe.model import BatchRow
+
+    for attempt in range(40):
+        closed, opened = os.pipe()
+        pids = []
+        for number in range(5):
+            pid = os.fork()
+            if pid == 0:
+                os.close(opened)
+                os.read(closed, 1)  # ends for all at one time
+                row = BatchRow(batch_id=f"b{number}", batch_type="W", status=Status.PENDING)
+                os._exit(not SqliteBatchTable(Path(sys.argv[1]) / str(attempt)).put_new(row))
+            pids.append(pid)
+        os.close(opened)
+        print(*(os.waitpid(pid, 0)[1] for pid in pids))
+        os.close(closed)
+"""
+
+
+def test_processes_that_begin_a_table_together_wait_for_each_other(tmp_path: Path) -> None:
+    assert finish(start(BEGIN_TOGETHER, tmp_path)).split() == ["0"] * 200
+
+
 FILL_TABLE = """
     import sys
     from pathlib import Path

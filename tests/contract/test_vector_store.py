@@ -438,7 +438,7 @@ FILL_DISK = """
 
 def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
     said, after = run_on_small_disk(FILL_DISK, tmp_path, tmp_path).splitlines()
-    assert said == "storage_full Free some space and run again."
+    assert said == "storage_full Free some space, or raise the limit on it, and run the same command again."
     assert after == "['r0']"
 
 

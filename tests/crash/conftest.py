@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,14 @@ Run = Callable[..., list[int]]
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
+def memory_disk() -> Iterator[Path]:
+    """A folder on a disk in memory, where there is one."""
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def run(memory_disk: Path) -> Iterator[Run]:
     """Runs jobs at the same time, each in a process of its own, and returns their exit statuses."""
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.crash.worker"],
@@ -28,6 +36,7 @@ def run() -> Iterator[Run]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(memory_disk)},  # those who are killed leave their files there
     )
     assert server.stdin is not None
     assert server.stdout is not None
@@ -45,7 +54,7 @@ def run() -> Iterator[Run]:
 
 
 @pytest.fixture
-def new_root() -> Iterator[Callable[[], Path]]:
-    """Makes empty roots, on a disk in memory where there is one."""
-    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as folder:
+def new_root(memory_disk: Path) -> Iterator[Callable[[], Path]]:
+    """Makes empty roots."""
+    with tempfile.TemporaryDirectory(dir=memory_disk) as folder:
         yield lambda: Path(tempfile.mkdtemp(dir=folder))

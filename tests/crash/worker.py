@@ -25,7 +25,7 @@ import attrs
 
 import embedpipe
 from embedpipe import events
-from embedpipe.backends import wordllama_model
+from embedpipe.backends import chroma_client, wordllama_model
 from embedpipe.backends.system import SystemClock
 from embedpipe.config import Config, build
 from embedpipe.model import Kind, Record
@@ -294,6 +294,7 @@ def preload() -> None:
     for name in (*LATE, *ours):
         if not name.endswith("__main__"):
             importlib.import_module(name)
+    chroma_client._settings()
     loaded = wordllama_model._load()
     wordllama_model._load = lambda: loaded
     gc.freeze()  # else each child's first collection would copy all of it

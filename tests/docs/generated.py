@@ -153,7 +153,7 @@ def _meanings() -> dict[str, str]:
     return found | {
         "kind": "What the records are, for commands that are not told.",
         "provider.model": "The provider's name of the model. Frozen into a collection.",
-        "provider.dimensions": "Length of each vector. Frozen into a collection.",
+        "provider.dimensions": "Length of each vector; the local model gives 64, 128 or 256. Frozen into a collection.",
         "provider.send_dimensions": "Whether requests carry `dimensions`.",
         **{f"{section}.backend": "One word, or `package.module:Class`." for section in assembly.PORTS},
     }

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from embedpipe.backends.memory.behaviour import GOOD
 from embedpipe.backends.memory.objects import MemoryBlobStore
-from embedpipe.errors import CorruptData, Incomplete, ServiceError
+from embedpipe.errors import CorruptData, Incomplete, NewerSchema, ServiceError
+from embedpipe.events import CreateRefused
+from embedpipe.lifecycle import Status
 from embedpipe.model import Record
+from tests.harness import Faults, crash, dies
 from tests.worlds import SmallWorld, greatest_claims
 from verify.invariants import check
 
@@ -75,6 +78,97 @@ def test_damage_anywhere_never_completes_or_submits_what_it_should_not(data, gar
     seen = world.observe()
     assert check(seen, settled=True) == []
     assert greatest_claims(seen) == {record.id: record.text for record in RECORDS}
+
+
+# --- batches that are not created yet ------------------------------------------------------------------------------
+
+
+def intents() -> SmallWorld:
+    """Three batches of a submitter that died before it uploaded any file."""
+    world = quick()
+    faults = Faults().before("provider.upload", crash)
+    assert dies(lambda: faults.pipeline(world).submit(RECORDS))
+    return world
+
+
+@pytest.mark.parametrize("garbage", [None, b"", b"{", b"\xff"])
+def test_a_request_file_that_is_lost_or_damaged_stops_no_other_batch(garbage: bytes | None) -> None:
+    world = intents()
+    first = world.pipeline().open_rows()[0]
+    key = world.config.layout.requests_key(first.batch_id)
+    whole = world.objects.get(key).data
+    if garbage is None:
+        world.objects.delete(key)
+    else:
+        world.objects.put(key, garbage)
+    report = world.pipeline().ingest()
+    assert (report.created, report.marked, report.waiting) == (2, 2, 1)
+    assert [row.status for row in world.pipeline().open_rows()] == [Status.INTENT]
+    (refusal,) = report.refusals
+    assert first.batch_id in refusal
+    assert key in refusal
+    assert "Restore it from a backup" in refusal
+    refused = [event for event in world.events if isinstance(event, CreateRefused)]
+    assert [(event.batch_id, event.reason) for event in refused] == [
+        (first.batch_id, "not_found" if garbage is None else "corrupt")
+    ]
+    with pytest.raises(ServiceError, match=key):  # a run says it, and does not wait for ever
+        world.pipeline().run()
+    assert world.pipeline().submit(RECORDS).waiting == 1
+    world.objects.put(key, whole)
+    world.pipeline().run()
+    assert world.violations(settled=True) == []
+    assert len(world.observe().catalog) == len(RECORDS)
+    assert len(world.provider.paid) == 3
+
+
+@pytest.mark.parametrize("count", [3, 7], ids=["the only batch", "one of three"])
+def test_a_damaged_register_of_a_batch_without_a_create_mends_itself(count: int) -> None:
+    """It may have said that the create is lost, and then a create would pay twice: so the batch is polled anew."""
+    world = quick()
+    faults = Faults().before("provider.upload", crash)
+    assert dies(lambda: faults.pipeline(world).submit(RECORDS[:count]))
+    first = world.pipeline().open_rows()[0]
+    world.objects.put(world.config.layout.result_key(first.batch_id), b"{")
+    report = world.pipeline().ingest()
+    assert report.created == len(world.provider.paid) == (count - 1) // 3
+    assert report.refusals == ()
+    for _ in range(8):
+        world.clock.sleep(world.config.policy.ambiguous_after_s)
+        world.pipeline().ingest()
+    assert world.violations(settled=True) == []
+    assert len(world.observe().catalog) == count
+    assert first.batch_id not in {create.metadata["batch_id"] for create in world.provider.paid}
+
+
+def test_what_a_newer_version_wrote_stops_a_create_and_says_so() -> None:
+    world = intents()
+    first = world.pipeline().open_rows()[0]
+    world.objects.put(world.config.layout.result_key(first.batch_id), b'{"schema": 99}')
+    with pytest.raises(NewerSchema):
+        world.pipeline().ingest()
+    assert world.provider.creates == []
+
+
+def test_a_row_damaged_while_it_is_searched_for_stops_no_other() -> None:
+    world = SmallWorld(lambda nth, _: attrs.evolve(GOOD, running=(), unlisted_calls=int(nth == 1)))
+    for record in RECORDS[:2]:
+        dead = Faults().after("provider.create", crash).pipeline(world)
+        assert dies(lambda dead=dead, record=record: dead.submit([record]))
+    first, second = world.pipeline().open_rows()
+    assert (first.status, second.status) == (Status.CREATING, Status.CREATING)
+    whole = world.table.read_raw(first.batch_id)
+    assert whole is not None
+    faults = Faults().before("provider.list", lambda: world.table.write_raw({**whole, "attempt": "odd"}))
+    report = faults.pipeline(world).ingest()
+    assert (report.created, report.marked) == (1, 1)
+    world.table.write_raw(whole)
+    world.pipeline().run()
+    assert world.violations(settled=True) == []
+    assert len(world.provider.paid) == 2
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("attribute", "value"), [("request_count", "many"), ("status", "NO SUCH"), ("attempt", 1.5)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -299,6 +301,61 @@ def test_a_provider_that_cannot_embed_questions_says_so_when_asked(tmp_path: Pat
 def test_a_backend_that_does_not_fit(backend: str, options: Mapping[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         construct("objects", backend, options, {"clock": None})
+
+
+class Lazy:
+    """A store that knows its bucket once it is connected."""
+
+    get = put = list = delete = upload = download = print
+
+    @property
+    def bucket(self) -> str:
+        raise self.error
+
+    error: Exception = AttributeError("not connected")
+
+
+@pytest.mark.parametrize("error", [AttributeError("not connected"), OSError("no route"), ConfigError("later")])
+def test_a_property_is_not_called_to_see_whether_it_is_there(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(Lazy, "error", error)
+    assert isinstance(construct("objects", f"{__name__}:Lazy", {}, {}), Lazy)
+
+
+@attrs.frozen
+class Placed:
+    """A store that takes paths, and a text that looks like one."""
+
+    folder: Path
+    other: pathlib.Path | None = None
+    name: str = ""
+
+    def __getattr__(self, name: str) -> object:
+        return name
+
+
+PLACED = f"""
+[objects]
+backend = "{__name__}:Placed"
+folder = "data/objects"
+other = "~/x"
+name = "data/name"
+"""
+
+
+def test_paths_of_one_s_own_backend_count_from_the_file_s_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "settings"
+    home.mkdir()
+    others = {f"{section}.backend": f"{__name__}:Store" for section in PORTS if section != "objects"}
+    made = build(load(home, PLACED, flags=others), clock=clock).objects
+    assert made == Placed(home / "data" / "objects", Path.home() / "x", "data/name")
+    given = build(load(home, PLACED, flags={**others, "objects.folder": "here"}), clock=clock).objects
+    assert given.folder == tmp_path / "here"  # type: ignore[attr-defined]
+    sent = pickle.loads(pickle.dumps(load(home, PLACED, flags=others)))
+    monkeypatch.chdir("/")
+    assert build(sent, clock=clock).objects == made
 
 
 def needs_a_url(url: str) -> Sequence[str]:

@@ -207,7 +207,7 @@ def test_what_is_left_undone_is_seen_at_the_end(world: World, what: str) -> None
         "row": attrs.evolve(world, rows={**world.rows, row.batch_id: attrs.evolve(row, status=Status.PENDING)}),
         "entry": attrs.evolve(world, rows=without(world.rows, *(root.batch_id for root in _head(world).open))),
         "journal": attrs.evolve(
-            world, journal=Journal(execution_id="e", intermediates=(), delta_keys=(), started_at="2026-01-01T00:00:00Z")
+            world, journal=Journal(execution_id="e", intermediates=(), deltas=(), started_at="2026-01-01T00:00:00Z")
         ),
     }[what]
     assert list(g4_no_stuck_batch(world)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -45,6 +46,13 @@ def test_a_services_advice_counts_where_it_is_longer() -> None:
     assert slept_s(failing(Throttled("no", retry_after_s=10))) == 10
     assert slept_s(failing(Throttled("no", retry_after_s=0.1))) == 1
     assert slept_s(failing(Throttled("no", retry_after_s=0))) == 1
+
+
+@pytest.mark.parametrize(
+    ("advice_s", "waited_s"), [(3_600, 3_600), (1e12, 3_600), (math.inf, 3_600), (math.nan, 1), (-math.inf, 1), (-5, 1)]
+)
+def test_advice_that_makes_no_sense_is_bounded(advice_s: float, waited_s: float) -> None:
+    assert slept_s(failing(Throttled("no", retry_after_s=advice_s))) == waited_s
 
 
 def test_the_last_error_is_raised_as_it_is() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from embedpipe.errors import InvalidInput
 from embedpipe.layout import SEED
 from embedpipe.lifecycle import TRANSITIONS, Status
-from embedpipe.limits import Limits
+from embedpipe.limits import PAUSE_MAX_S, Limits, Policy
 from embedpipe.model import WORD, BatchRow, Claim, Record
 from embedpipe.stages.creation import (
     check_tokens,
     claim_changes,
     created_changes,
+    held_back,
     may_exceed_tokens,
+    next_try,
     refused_changes,
     row_of,
 )
@@ -77,6 +79,32 @@ def test_each_change_is_a_step_of_the_lifecycle_and_fits_the_table(before: Statu
     sets, removes = changes_to_item(changes, row, SEED)
     item = {name: value for name, value in row_to_item(row, SEED).items() if name not in removes}
     assert item_to_row({**item, **sets}, SEED) == attrs.evolve(row, **changes)
+
+
+# --- when it is tried again ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "held"), [(None, False), (-1, False), (0, False), (1, True), (3_600, True), (3_601, False), (1e8, False)]
+)
+def test_a_batch_is_held_back_until_its_time_and_by_no_wrong_clock(wait_s: float | None, held: bool) -> None:
+    not_before = None if wait_s is None else NOW + timedelta(seconds=wait_s)
+    assert held_back(not_before, NOW) is held
+
+
+@given(st.none() | st.floats(), st.floats(min_value=0))
+def test_what_is_refused_for_capacity_is_held_back_at_most_as_long_as_is_believed(
+    advice_s: float | None, capacity_wait_s: float
+) -> None:
+    until = next_try(NOW, advice_s, Policy(capacity_wait_s=capacity_wait_s))
+    assert NOW <= until <= NOW + timedelta(seconds=PAUSE_MAX_S)
+    assert held_back(until, NOW) == (until > NOW)
+
+
+def test_the_providers_advice_counts_before_our_own_wait() -> None:
+    policy = Policy(capacity_wait_s=60)
+    waits = [(next_try(NOW, advice_s, policy) - NOW).total_seconds() for advice_s in (None, 5.0, 0.0, 600.0)]
+    assert waits == [60, 5, 60, 600]
 
 
 # --- texts that are too long ---------------------------------------------------------------------------------------

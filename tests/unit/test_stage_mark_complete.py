@@ -16,6 +16,7 @@ from embedpipe.stages.mark_complete import (
     before_proof,
     counts,
     end_changes,
+    ended_mark,
     ending,
     retry_batch_id,
     retry_batches,
@@ -55,7 +56,7 @@ RESULTS = st.lists(
 @given(RESULTS, st.dictionaries(st.sampled_from(NAMES), st.sampled_from(Status)))
 def test_each_batch_is_marked_or_a_candidate_once(results: list[Result], statuses: dict[str, Status]) -> None:
     rows = {name: row(name, status) for name, status in statuses.items()}
-    marks, candidates = before_proof(results, rows)
+    marks, candidates = before_proof(results, rows, "e")
     first: dict[str, Result] = {}
     for one in results:
         first.setdefault(one.batch_id, one)
@@ -90,8 +91,17 @@ def test_a_skip_says_what_stands_in_the_way() -> None:
 
 
 def test_an_ended_batch_still_names_its_retries() -> None:
-    marks, _ = before_proof([result()], {"b1": row(status=Status.EXPIRED, retry_batch_ids=("r1",))})
+    marks, _ = before_proof([result()], {"b1": row(status=Status.EXPIRED, retry_batch_ids=("r1",))}, "e")
     assert marks == [Mark(batch_id="b1", outcome="already_complete", status="EXPIRED", retry_batch_ids=("r1",))]
+
+
+def test_who_ended_a_batch_says_so_however_often_it_is_asked() -> None:
+    ended = row(status=Status.FAILED, retry_batch_ids=("r1",), completed_by="mine", reason="why")
+    mark = ended_mark(ended, "mine")
+    assert mark == Mark(batch_id="b1", outcome="marked", status="FAILED", reason="why", retry_batch_ids=("r1",))
+    assert ended_mark(ended, "other").outcome == "already_complete"
+    for execution_id in ("mine", "other"):
+        assert before_proof([result()], {"b1": ended}, execution_id) == ([ended_mark(ended, execution_id)], [])
 
 
 # --- how it ends ---------------------------------------------------------------------------------------------------
@@ -111,6 +121,7 @@ def test_an_ended_batch_still_names_its_retries() -> None:
         ("create_lost", 0, Event.ENDED_FAILED),
         ("lost", 0, Event.ENDED_FAILED),
         (None, 0, Event.PROVEN),
+        ("unheard_of", 0, Event.PROVEN),  # proven is proven, whatever the provider calls it
     ],
 )
 def test_the_ending_is_that_of_the_table(status: str | None, vectors: int, event: Event) -> None:

@@ -30,6 +30,7 @@ from embedpipe.stages.poll import (
     overdue,
     rejected_lines,
     retry_lines,
+    search_overdue,
     settled,
     unknown_reason,
     wait_result,
@@ -72,6 +73,8 @@ def test_a_wait_began_when_its_reason_did() -> None:
     assert waiting_since(register, WaitReason.SETTLING, NOW) == earlier
     assert waiting_since(register, WaitReason.NOT_FOUND, NOW) == NOW
     assert waiting_since(None, WaitReason.SETTLING, NOW) == NOW
+    assert waiting_since(register, WaitReason.SETTLING, earlier - timedelta(days=9)) == earlier - timedelta(days=9)
+    assert waiting_since(attrs.evolve(register, since="yesterday"), WaitReason.SETTLING, NOW) == NOW
     assert waiting_since(attrs.evolve(register, since=None), WaitReason.SETTLING, NOW) == NOW
     assert waiting_since(attrs.evolve(register, action=Action.PROCESS_RESULTS), WaitReason.SETTLING, NOW) == NOW
 
@@ -89,6 +92,36 @@ def test_a_wait_names_itself() -> None:
 @pytest.mark.parametrize(("waited_s", "over"), [(0, False), (9.999, False), (10, True), (11, True)])
 def test_a_limit_is_reached_when_it_has_passed(waited_s: float, over: bool) -> None:
     assert overdue(NOW - timedelta(seconds=waited_s), NOW, 10) is over
+    assert not overdue(NOW - timedelta(seconds=waited_s), NOW, 1e300)
+
+
+def waiting(reason: WaitReason, waited_s: float) -> Result:
+    return wait_result(ROW, reason, status="", since=NOW - timedelta(seconds=waited_s), execution_id="e")
+
+
+@pytest.mark.parametrize(
+    ("times", "register", "over"),
+    [
+        ({"creating_at": NOW - timedelta(seconds=3_599)}, None, False),
+        ({"creating_at": NOW - timedelta(seconds=3_600)}, None, True),
+        # A time that can be believed decides alone, whatever the register says of an earlier try.
+        ({"creating_at": NOW}, waiting(WaitReason.CREATING, 9_999), False),
+        ({"creating_at": NOW}, waiting(WaitReason.NOT_FOUND, 9_999), False),
+        ({"submitted_at": NOW - timedelta(seconds=3_600)}, None, True),
+        # Without one, the register decides: what was searched for before was overdue.
+        ({}, None, False),
+        ({}, waiting(WaitReason.CREATING, 3_599), False),
+        ({}, waiting(WaitReason.CREATING, 3_600), True),
+        ({"creating_at": NOW + timedelta(seconds=1)}, waiting(WaitReason.CREATING, 3_599), False),
+        ({"creating_at": NOW + timedelta(days=999)}, waiting(WaitReason.CREATING, 3_600), True),
+        ({"creating_at": NOW + timedelta(days=999)}, waiting(WaitReason.NOT_FOUND, 0), True),
+        ({"creating_at": NOW + timedelta(days=999)}, waiting(WaitReason.UNAUTHORIZED, 0), True),
+        # Also where an older time is there: it is not the time of the create.
+        ({"creating_at": NOW + timedelta(days=999), "submitted_at": NOW - timedelta(days=1)}, None, False),
+    ],
+)
+def test_a_create_is_searched_for_its_time(times: dict[str, datetime], register: Result | None, over: bool) -> None:
+    assert search_overdue(attrs.evolve(ROW, **times), register, NOW, Policy(ambiguous_after_s=3_600)) is over
 
 
 @pytest.mark.parametrize(
@@ -98,6 +131,8 @@ def test_a_limit_is_reached_when_it_has_passed(waited_s: float, over: bool) -> N
         ({"creating_at": NOW}, WaitReason.NOT_YET_FOUND),
         ({"creating_at": NOW - timedelta(seconds=299)}, WaitReason.NOT_YET_FOUND),
         ({"creating_at": NOW - timedelta(seconds=300)}, WaitReason.NOT_FOUND),
+        ({"creating_at": NOW + timedelta(seconds=299)}, WaitReason.NOT_YET_FOUND),  # clocks differ a little
+        ({"creating_at": NOW + timedelta(seconds=300)}, WaitReason.NOT_FOUND),
         ({"submitted_at": NOW}, WaitReason.NOT_YET_FOUND),
         ({"submitted_at": NOW, "creating_at": NOW - timedelta(days=1)}, WaitReason.NOT_FOUND),
     ],
@@ -244,6 +279,7 @@ def test_without_record_files_whatever_comes_is_a_record(lines: list[OutputLine]
         ((1, 0), ["a"], True, False),  # a line of the error file is not the one that was counted
         ((1, 1), ["a", "b"], False, True),
         ((1, 1), ["a", "nobody"], False, True),  # as many lines as counted
+        ((1, 1), ["a", "a"], False, False),  # half of the file, one line of it twice
         ((9, 9), ["a", "b", "c"], False, True),  # each record has its line: nothing more can come
         ((9, 9), ["a", "b", "c"], True, True),
         ((0, 3), ["a"], True, False),
@@ -416,6 +452,13 @@ def test_the_first_issue_of_a_line_gives_its_reason() -> None:
     faults = batch_faults(ProviderBatch(id="p", status="failed", issues=issues), 3)
     assert faults[1][0] == Fault(None, "first", "FIRST")
     assert faults[0][0] == faults[2][0] == Fault(Cause.BATCH, "first", "FIRST")
+
+
+@pytest.mark.parametrize("line", [None, 1])
+def test_an_issue_without_a_code_is_still_a_reason(line: int | None) -> None:
+    issues = (ProviderIssue(code="", message="odd", line=line),)
+    faults = batch_faults(ProviderBatch(id="p", status="failed", issues=issues), 2)
+    assert {fault.reason for fault, _ in faults.values()} == {"batch_failed"}
 
 
 def test_any_one_bad_record_is_found() -> None:

@@ -17,12 +17,12 @@ from embedpipe.errors import CollectionMismatch, DuplicateRecord, InvalidInput
 from embedpipe.lifecycle import OPEN, Status
 from embedpipe.limits import BYTES_PER_TOKEN_MAX, SUBMITTERS_KEPT, Limits
 from embedpipe.model import BatchRow, EmbeddingModel, Kind
+from embedpipe.stages.creation import check_collection
 from embedpipe.stages.submit import (
     DRAFT_SCHEMA,
     KNOWN_SCHEMA,
     Cut,
     batch_id,
-    check_collection,
     closed_roots,
     new_drafts,
     next_head,

@@ -1,0 +1,160 @@
+"""One poll on memory backends: a register that is whole is left alone, and what can't be judged is a wait that says why."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from embedpipe.backends.batch_files import ItemError
+from embedpipe.backends.memory.behaviour import FOR_EVER, GOOD, Behaviour
+from embedpipe.errors import CorruptData, NotFound, Unauthorized
+from embedpipe.events import ItemFailed
+from embedpipe.layout import SEED
+from embedpipe.lifecycle import Action
+from embedpipe.model import Record
+from embedpipe.steps.poll import poll
+from embedpipe.wire import Result
+from tests.harness import Faults, crash, dies
+from tests.worlds import SmallWorld
+
+RECORDS = [Record(id=name, text=f"text {name}") for name in "abc"]
+LATER = ItemError(status_code=500, code="server_error", message="later")
+QUICK = attrs.evolve(GOOD, running=())
+
+
+def submitted(behaviour: Behaviour = QUICK) -> tuple[SmallWorld, str]:
+    """A world with one batch, and the batch."""
+    world = SmallWorld(lambda nth, _: behaviour if nth == 1 else QUICK)
+    world.pipeline().submit(RECORDS)
+    (row,) = world.pipeline().open_rows()
+    return world, row.batch_id
+
+
+def polled(world: SmallWorld, name: str, execution_id: str = "e") -> Result:
+    poll(world.pipeline().context, batch_id=name, execution_id=execution_id)
+    key = SEED.result_key(name)
+    return Result.load(world.objects.get(key).data, key)
+
+
+def test_a_whole_result_is_not_made_again() -> None:
+    world, name = submitted(attrs.evolve(QUICK, fates={"a": LATER}))
+    before = polled(world, name, "first")
+    stored = {info.key for info in world.objects.list("")}
+    assert polled(world, name, "second") == before
+    assert {info.key for info in world.objects.list("")} == stored
+
+
+def test_a_damaged_delta_is_made_again_with_the_same_retry_set_or_not_at_all() -> None:
+    world, name = submitted(attrs.evolve(QUICK, fates={"a": LATER}))
+    before = polled(world, name)
+    vectors = f"{before.delta_key}vectors.arrow"
+    world.objects.put(vectors, b"damaged")
+    again = polled(world, name)
+    assert again.delta_key != before.delta_key
+    assert again.retry_sha256 == before.retry_sha256
+    world.objects.put(f"{again.delta_key}vectors.arrow", b"damaged")
+    (job,) = world.provider._jobs.values()
+    job.behaviour = attrs.evolve(QUICK, fates={"b": LATER})
+    with pytest.raises(CorruptData, match="another retry set"):
+        polled(world, name)
+    key = SEED.result_key(name)
+    assert Result.load(world.objects.get(key).data, key) == again
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [attrs.evolve(QUICK, null_output_retrieves=FOR_EVER), attrs.evolve(QUICK, late_retrieves=FOR_EVER)],
+    ids=["no file", "half a file"],
+)
+def test_a_provider_whose_files_stay_behind_its_counts_is_waited_for_its_time(behaviour: Behaviour) -> None:
+    world, name = submitted(behaviour)
+    polled(world, name)
+    world.clock.sleep(world.config.policy.settle_max_s - 1)
+    assert (polled(world, name).action, polled(world, name).reason) == (Action.WAIT, "settling")
+    world.clock.sleep(1)
+    result = polled(world, name)
+    assert result.action in (Action.PROCESS_PARTIAL, Action.HANDLE_FAILURE)
+    assert result.embedding_count + (result.retry_count or 0) == len(RECORDS)
+
+
+def test_a_file_that_is_named_and_not_there_is_waited_for() -> None:
+    world, name = submitted(attrs.evolve(QUICK, content_missing=1))
+    assert polled(world, name).reason == "settling"
+    assert polled(world, name).embedding_count == 3
+
+
+def test_records_that_fail_their_hash_are_not_polled_with() -> None:
+    world, name = submitted()
+    other, _ = submitted()
+    other.pipeline().submit([Record(id=letter, text="another") for letter in "abc"])
+    strange = next(row for row in other.pipeline().open_rows() if row.seq == 2)
+    world.objects.put(SEED.records_key(name), other.objects.get(SEED.records_key(strange.batch_id)).data)
+    with pytest.raises(CorruptData, match="fails its hash"):
+        polled(world, name)
+    assert [info.key for info in world.objects.list("poll_results/")] == []
+
+
+def test_a_refused_key_is_a_wait() -> None:
+    world, name = submitted(attrs.evolve(QUICK, unauthorized_retrieves=1))
+    refused = polled(world, name)
+    assert (refused.action, refused.reason) == (Action.WAIT, "unauthorized")
+    assert polled(world, name).embedding_count == 3
+
+
+def test_the_input_file_alone_shows_that_the_project_is_ours() -> None:
+    """The provider lost the batch, and the list of its batches with it."""
+    world, name = submitted()
+    world.provider._jobs.clear()
+    world.clock.sleep(world.config.policy.not_found_grace_s)
+    assert polled(world, name).reason == "not_found"
+    world.clock.sleep(world.config.policy.lost_after_s)
+    assert polled(world, name).batch_status == "lost"
+
+
+def unanswered() -> tuple[SmallWorld, str]:
+    """A batch whose creator died before it heard the answer, long ago."""
+    world = SmallWorld(lambda *_: QUICK)
+    assert dies(lambda: Faults().after("provider.create", crash).pipeline(world).submit(RECORDS))
+    world.clock.sleep(world.config.policy.ambiguous_after_s)
+    return world, next(iter(world.observe().rows))
+
+
+def test_a_create_is_searched_for_before_it_is_lost() -> None:
+    world, name = unanswered()
+    world.provider.closed_to = Unauthorized("401")
+    assert polled(world, name).reason == "unauthorized"
+    world.provider.closed_to = None
+    assert polled(world, name).embedding_count == 3
+    assert world.ambiguous == set()
+
+
+def test_a_batch_that_another_finds_meanwhile_is_polled_all_the_same() -> None:
+    world, name = unanswered()
+    faults = Faults().before("table.update", lambda: world.pipeline().submit([]))
+    poll(faults.pipeline(world).context, batch_id=name, execution_id="e")
+    faults.assert_struck()
+    assert polled(world, name).embedding_count == 3
+
+
+def test_a_row_that_somebody_deletes_meanwhile_costs_no_more_than_its_poll() -> None:
+    world, name = unanswered()
+    faults = Faults().before("table.update", world.table._items.clear)
+    poll(faults.pipeline(world).context, batch_id=name, execution_id="e")
+    with pytest.raises(NotFound, match="has no row"):
+        poll(world.pipeline().context, batch_id="another", execution_id="e")
+
+
+def test_the_failure_of_one_poll_is_its_own() -> None:
+    """Also where its records are gone: the others of the execution are merged and end."""
+    world = SmallWorld(lambda *_: QUICK)
+    for letter in "xyz":
+        world.pipeline().submit([Record(id=letter, text=letter)])
+    first = world.pipeline().open_rows()[0].batch_id
+    whole = world.objects.get(SEED.records_key(first)).data
+    world.objects.delete(SEED.records_key(first))
+    report = world.pipeline().ingest()
+    assert (report.failed, report.marked, report.waiting) == (1, 2, 1)
+    assert [event.step for event in world.events if isinstance(event, ItemFailed)] == ["poll"]
+    world.objects.put(SEED.records_key(first), whole)
+    world.pipeline().run()
+    assert world.violations(settled=True) == []
