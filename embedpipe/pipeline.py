@@ -1,47 +1,37 @@
 """The local runner: a `Pipeline` submits records and walks the ingest flow in this process, with threads as fan-out.
 
-It holds no decision of its own: the order is `flow.INGEST`, the work is in `steps`, the only repetition is `retry`.
+It holds no decision of its own: `engine` walks the flow, the work is in `steps`, what is reported is read by `reporting`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
 import attrs
 
-from embedpipe import events, flow, retry
+from embedpipe import engine, events
 from embedpipe.assembly import Backends
 from embedpipe.config import Config, build
 from embedpipe.errors import (
-    CorruptData,
     Incomplete,
     Interrupted,
     InvalidInput,
-    MisuseError,
     ServiceError,
 )
-from embedpipe.lifecycle import OPEN, Status
-from embedpipe.model import BatchRow, Claim, Hit, Kind, Record, kind_named
-from embedpipe.reports import Estimate, IngestReport, OpenBatch, RunReport, StatusReport, SubmitReport
-from embedpipe.retry import RetryPolicy
+from embedpipe.model import BatchRow, Hit, Kind, Record, kind_named
+from embedpipe.reporting import ingest_report, open_rows, status_report
+from embedpipe.reports import Estimate, IngestReport, RunReport, StatusReport, SubmitReport
 from embedpipe.stages.submit import Cut
 from embedpipe.steps import context, journal
-from embedpipe.steps.call import CALLS
 from embedpipe.steps.context import Context
 from embedpipe.steps.merge import check_published
-from embedpipe.wire import MarkCounts, Marked, Rejected, Result, SubmitCounts, decode
+from embedpipe.wire import SubmitCounts
 
-T = TypeVar("T")
-
-ROWS_AT_ONCE: Final = 1_000
-"""[ours] Rows read in one go; bounds the memory of `status`."""
 FAILED_EXECUTIONS_MAX: Final = 3
 """[ours] Executions in a row in which every poll failed, before `run` gives up and says why."""
 
@@ -53,7 +43,7 @@ class Pipeline:
         self._backends = backends
         self._config = config
         self._stopping = threading.Event()
-        self._tally = _Tally(on_event)
+        self._tally = engine.Tally(on_event)
         self.context = Context(
             kind=kind,
             model=config.model,
@@ -132,15 +122,10 @@ class Pipeline:
         """One execution of the ingest flow. Repeatable with one `execution_id`."""
         name = execution_id or self.context.clock.new_id()
         before = len(self._tally.ambiguous)
-        failures = _Failures()
-        state = flow.walk(
-            flow.INGEST,
-            {"execution_id": name},
-            invoke=self._invoke,
-            fan_out=lambda step, items, work: self._fan_out(step, items, work, failures, name),
-            read_items=self._read_items,
+        walked = engine.ingest(
+            self.context, execution_id=name, policy=self._config.retry, threads=self._config.run.threads
         )
-        return self._ingest_report(name, state, failures.count, len(self._tally.ambiguous) - before)
+        return ingest_report(self.context, name, walked, ambiguous=len(self._tally.ambiguous) - before)
 
     def run(self, records: Iterable[Record] = (), *, timeout_s: float | None = None) -> RunReport:
         """Submit, then ingest until every batch of this kind has ended.
@@ -208,20 +193,7 @@ class Pipeline:
 
     def status(self) -> StatusReport:
         """How many batches are in which state, which are open, and what is published."""
-        ctx = self.context
-        counts = dict.fromkeys(map(str, Status), 0)
-        still_open = []
-        for row in self._rows(Status):
-            counts[row.status] += 1
-            if row.status in OPEN:
-                still_open.append(row)
-        base = context.read_base(ctx)
-        return StatusReport(
-            counts=counts,
-            open=tuple(self._open_batch(row) for row in sorted(still_open, key=_age)),
-            version=base.version,
-            collection_count=base.snapshot.count if base.snapshot else 0,
-        )
+        return status_report(self.context)
 
     def search(self, text: str, k: int = 5) -> list[Hit]:
         """The `k` records nearest in meaning to `text`, nearest first; none where nothing is published."""
@@ -241,92 +213,7 @@ class Pipeline:
 
     def open_rows(self) -> tuple[BatchRow, ...]:
         """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
-        return tuple(sorted((row for row in self._rows(OPEN) if row.status in OPEN), key=_age))
-
-    def _rows(self, statuses: Iterable[Status]) -> Iterator[BatchRow]:
-        """Rows of this kind that the index has under these statuses, each once and as the table itself says."""
-        table, kind = self.context.table, self.context.kind
-        names = iter(
-            dict.fromkeys(name for status in sorted(statuses) for name in table.by_status(kind.batch_type, status))
-        )
-        while block := list(islice(names, ROWS_AT_ONCE)):
-            yield from (row for row in context.healthy_rows(self.context, block).values() if row.serves(kind))
-
-    # --- the engine ------------------------------------------------------------------------------------------------
-
-    @property
-    def _retry(self) -> RetryPolicy:
-        return self._config.retry
-
-    def _invoke(self, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
-        self._checkpoint()
-        return retry.call(lambda: CALLS[name](self.context, event), self._retry, self.context.clock)
-
-    def _fan_out(
-        self,
-        step: flow.Step,
-        items: Sequence[Mapping[str, Any]],
-        work: Callable[[int], T],
-        failures: _Failures,
-        execution_id: str,
-    ) -> list[T | None]:
-        """Threads. One iteration's failure is its own: it is reported and gives None."""
-
-        def one(at: int) -> T | None:
-            try:
-                output = work(at)
-            except (ServiceError, MisuseError, CorruptData) as error:
-                failures.add(step.name, error)
-                self._tally(events.ItemFailed(execution_id=execution_id, step=step.name, index=at, error=str(error)))
-                return None
-            self._tally(events.StepFinished(execution_id=execution_id, step=step.name, index=at))
-            return output
-
-        self._tally(events.StepStarted(execution_id=execution_id, step=step.name, items=len(items)))
-        if not items:
-            return []
-        with ThreadPoolExecutor(min(self._config.run.threads, len(items)), thread_name_prefix="embedpipe") as pool:
-            return list(pool.map(one, range(len(items))))
-
-    def _read_items(self, stored: str, execution_id: str) -> Sequence[Mapping[str, Any]]:
-        key: str = getattr(self.context.layout, stored)(execution_id)
-        items: Sequence[Mapping[str, Any]] = decode(self.context.objects.get(key).data, key)
-        return items
-
-    # --- reports ---------------------------------------------------------------------------------------------------
-
-    def _ingest_report(self, name: str, state: Mapping[str, Any], failed: int, ambiguous: int) -> IngestReport:
-        ctx = self.context
-        counts = MarkCounts.load(state["mark_result"], "mark_result")
-        key = ctx.layout.poll_results_key(name)
-        results = {result.batch_id: result for result in Result.load_many(ctx.objects.get(key).data, key)}
-        key = ctx.layout.marked_key(name)
-        marks = Marked.load(ctx.objects.get(key).data, key).marks
-        marked = [mark for mark in marks if mark.outcome == "marked"]
-        return IngestReport(
-            execution_id=name,
-            listed=counts.extracted,
-            created=state["submit_result"]["created"],
-            marked=counts.batches_marked,
-            waiting=len(self.open_rows()),
-            vectors=sum(results[mark.batch_id].embedding_count for mark in marked),
-            rejected=sum(results[mark.batch_id].rejected_count or 0 for mark in marked),
-            reasons=self._reasons([results[mark.batch_id] for mark in marked]),
-            retry_batches=sum(len(mark.retry_batch_ids) for mark in marked),
-            ambiguous_creates=ambiguous,
-            failed=failed,
-            version=state["final_merge_result"]["version"],
-            refusals=tuple(state["submit_result"]["refusals"]),
-        )
-
-    def _reasons(self, results: Iterable[Result]) -> dict[str, int]:
-        found: Counter[str] = Counter()
-        for result in results:
-            if result.delta_key and result.rejected_count:
-                key = result.delta_key + self.context.layout.rejected_file
-                lines = self.context.objects.get(key).data.splitlines()
-                found.update(Rejected.load(line, key).reason for line in lines)
-        return dict(found)
+        return open_rows(self.context)
 
     def _raise_if_stuck(self, reports: Sequence[IngestReport]) -> None:
         last = reports[-1]
@@ -342,16 +229,6 @@ class Pipeline:
                 hint="Nothing is lost; run again when it is mended.",
             )
 
-    def _open_batch(self, row: BatchRow) -> OpenBatch:
-        age_s = max(0.0, (self.context.clock.now() - row.submitted_at).total_seconds()) if row.submitted_at else None
-        status = row.provider_status
-        try:
-            found = context.read_result(self.context, row.batch_id)
-            status = found[0].batch_status if found else status
-        except CorruptData:
-            status = "unreadable result"
-        return OpenBatch(batch_id=row.batch_id, status=str(row.status), provider_status=status, age_s=age_s)
-
     def _pause(self, seconds: float) -> None:
         """Sleep in short turns, so that a request to stop is heard."""
         left_s = seconds
@@ -360,43 +237,6 @@ class Pipeline:
             turn_s = min(0.25, left_s)
             self.context.clock.sleep(turn_s)
             left_s -= turn_s
-
-
-def _age(row: BatchRow) -> tuple[Claim, str]:
-    """Sorts the oldest claim first."""
-    return row.claim, row.batch_id
-
-
-class _Failures:
-    """Failed iterations of polls in one execution; threads share it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.count = 0
-
-    def add(self, step: str, error: Exception) -> None:
-        """Count one; only polls matter here."""
-        del error
-        with self._lock:
-            self.count += step == "poll"
-
-
-class _Tally:
-    """Passes events on, one at a time, and counts what the reports need."""
-
-    def __init__(self, on_event: events.OnEvent) -> None:
-        self._on_event = on_event
-        self._lock = threading.Lock()
-        self.ambiguous: set[str] = set()
-        self.last_error = ""
-
-    def __call__(self, event: events.RunEvent) -> None:
-        with self._lock:
-            if isinstance(event, events.AmbiguousCreate):
-                self.ambiguous.add(event.batch_id)
-            elif isinstance(event, events.ItemFailed):
-                self.last_error = event.error
-            self._on_event(event)
 
 
 __all__ = ["Pipeline"]

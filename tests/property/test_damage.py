@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedpipe import engine
 from embedpipe.backends.memory.behaviour import GOOD
 from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.errors import CorruptData, Incomplete, NewerSchema, ServiceError
@@ -16,7 +17,7 @@ from embedpipe.events import CreateRefused
 from embedpipe.lifecycle import Status
 from embedpipe.model import Record
 from tests.harness import Faults, crash, dies
-from tests.worlds import SmallWorld, greatest_claims
+from tests.worlds import CONFIG, SmallWorld, greatest_claims
 from verify.invariants import check
 
 RECORDS = [Record(id=f"r{number}", text=f"text {number}") for number in range(7)]
@@ -40,9 +41,9 @@ def test_a_damaged_register_or_delta_is_made_again(data, garbage):
     pipe = world.pipeline()
     pipe.submit(RECORDS)
     for name in ("create_pending", "list_pending"):
-        pipe._invoke(name, {"execution_id": "first"})
+        engine.invoke(pipe.context, name, {"execution_id": "first"}, CONFIG.retry)
     for row in pipe.open_rows():
-        pipe._invoke("poll", {"execution_id": "first", "batch_id": row.batch_id})
+        engine.invoke(pipe.context, "poll", {"execution_id": "first", "batch_id": row.batch_id}, CONFIG.retry)
     key = data.draw(st.sampled_from(derived(world.objects)))
     if data.draw(st.booleans()):
         world.objects.put(key, garbage)

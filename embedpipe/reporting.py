@@ -1,0 +1,104 @@
+"""Reading from the stores what the reports say: how an execution went, which batches are open, what is published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from embedpipe.engine import Walked
+from embedpipe.errors import CorruptData
+from embedpipe.lifecycle import OPEN, Status
+from embedpipe.model import BatchRow, Claim
+from embedpipe.reports import IngestReport, OpenBatch, StatusReport
+from embedpipe.steps.context import Context, healthy_rows, read_base, read_result
+from embedpipe.wire import MarkCounts, Marked, Rejected, Result
+
+ROWS_AT_ONCE: Final = 1_000
+"""[ours] Rows read in one go; bounds the memory of `status`."""
+
+
+def ingest_report(ctx: Context, execution_id: str, walked: Walked, *, ambiguous: int) -> IngestReport:
+    """What one execution did. `ambiguous`: creates without an answer while it ran."""
+    counts = MarkCounts.load(walked.state["mark_result"], "mark_result")
+    submitted = walked.state["submit_result"]
+    key = ctx.layout.poll_results_key(execution_id)
+    results = {result.batch_id: result for result in Result.load_many(ctx.objects.get(key).data, key)}
+    key = ctx.layout.marked_key(execution_id)
+    marks = Marked.load(ctx.objects.get(key).data, key).marks
+    marked = [mark for mark in marks if mark.outcome == "marked"]
+    ended = [results[mark.batch_id] for mark in marked]
+    return IngestReport(
+        execution_id=execution_id,
+        listed=counts.extracted,
+        created=submitted["created"],
+        marked=counts.batches_marked,
+        waiting=len(open_rows(ctx)),
+        vectors=sum(result.embedding_count for result in ended),
+        rejected=sum(result.rejected_count or 0 for result in ended),
+        reasons=_reasons(ctx, ended),
+        retry_batches=sum(len(mark.retry_batch_ids) for mark in marked),
+        ambiguous_creates=ambiguous,
+        failed=walked.failed_polls,
+        version=walked.state["final_merge_result"]["version"],
+        refusals=tuple(submitted["refusals"]),
+    )
+
+
+def _reasons(ctx: Context, results: Iterable[Result]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for result in results:
+        if result.delta_key and result.rejected_count:
+            key = result.delta_key + ctx.layout.rejected_file
+            lines = ctx.objects.get(key).data.splitlines()
+            found.update(Rejected.load(line, key).reason for line in lines)
+    return dict(found)
+
+
+def status_report(ctx: Context) -> StatusReport:
+    """How many batches are in which state, which are open, and what is published."""
+    counts = dict.fromkeys(map(str, Status), 0)
+    still_open = []
+    for row in _rows(ctx, Status):
+        counts[row.status] += 1
+        if row.status in OPEN:
+            still_open.append(row)
+    base = read_base(ctx)
+    return StatusReport(
+        counts=counts,
+        open=tuple(_open_batch(ctx, row) for row in sorted(still_open, key=_age)),
+        version=base.version,
+        collection_count=base.snapshot.count if base.snapshot else 0,
+    )
+
+
+def open_rows(ctx: Context) -> tuple[BatchRow, ...]:
+    """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
+    return tuple(sorted((row for row in _rows(ctx, OPEN) if row.status in OPEN), key=_age))
+
+
+def _rows(ctx: Context, statuses: Iterable[Status]) -> Iterator[BatchRow]:
+    """Rows of this kind that the index has under these statuses, each once and as the table itself says."""
+    table, kind = ctx.table, ctx.kind
+    names = iter(
+        dict.fromkeys(name for status in sorted(statuses) for name in table.by_status(kind.batch_type, status))
+    )
+    while block := list(islice(names, ROWS_AT_ONCE)):
+        yield from (row for row in healthy_rows(ctx, block).values() if row.serves(kind))
+
+
+def _age(row: BatchRow) -> tuple[Claim, str]:
+    """Sorts the oldest claim first."""
+    return row.claim, row.batch_id
+
+
+def _open_batch(ctx: Context, row: BatchRow) -> OpenBatch:
+    age_s = max(0.0, (ctx.clock.now() - row.submitted_at).total_seconds()) if row.submitted_at else None
+    status = row.provider_status
+    try:
+        found = read_result(ctx, row.batch_id)
+        status = found[0].batch_status if found else status
+    except CorruptData:
+        status = "unreadable result"
+    return OpenBatch(batch_id=row.batch_id, status=str(row.status), provider_status=status, age_s=age_s)
