@@ -105,6 +105,16 @@ INGEST: Final = (
 )
 """One execution of the ingest workflow."""
 
+SUBMIT: Final = (
+    Step(
+        name="submit",
+        state="Submit{kind}Records",
+        inputs={**_EXECUTION, "records_s3_key": "records_s3_key"},
+        result="submit_result",
+    ),
+)
+"""One submission: the records are lines of JSON in one object."""
+
 
 class Invoke(Protocol):
     """Calls one step: JSON object in, JSON object out."""

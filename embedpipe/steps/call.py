@@ -34,6 +34,17 @@ def _results(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"poll_results_s3_key": _text(event, "poll_results_s3_key"), "poll_results_s3_bucket": bucket}
 
 
+def _submit(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    from embedpipe.reading import read_records
+    from embedpipe.steps.submit import submit
+
+    key = _text(event, "records_s3_key")
+    with ctx.scratch() as folder:
+        path = folder / "records.jsonl"
+        ctx.objects.download(key, path)
+        return submit(ctx, read_records([path]), execution_id=_text(event, "execution_id")).to_dict()
+
+
 def _create_pending(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
     from embedpipe.steps.create import finish
 
@@ -99,6 +110,7 @@ def _mark_complete(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 CALLS: Final[Mapping[str, Callable[[Context, Mapping[str, Any]], dict[str, Any]]]] = {
+    "submit": _submit,
     "create_pending": _create_pending,
     "list_pending": _list_pending,
     "poll": _poll,
@@ -108,4 +120,4 @@ CALLS: Final[Mapping[str, Callable[[Context, Mapping[str, Any]], dict[str, Any]]
     "final_merge": _final_merge,
     "mark_complete": _mark_complete,
 }
-"""Name in `flow.INGEST` -> the call."""
+"""Name in `flow` -> the call."""
