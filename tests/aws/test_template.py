@@ -1,0 +1,76 @@
+"""The template: valid by the rules of the vendor's own checkers, whole, and no wider than it says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint import lint
+
+from embedpipe import flow
+from embedpipe.aws.permissions import FUNCTIONS
+from embedpipe.aws.state_machine import placeholders
+from embedpipe.aws.template import files, statements, template
+from embedpipe.model import LINE, WORD, Kind
+
+KINDS = [WORD, LINE, Kind("my-notes")]
+ASL_VALIDATOR = "asl-validator@4.0.0"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_template_has_no_finding(kind: Kind) -> None:
+    assert lint(json.dumps(template(kind))) == []
+
+
+def test_the_checker_notices_a_wrong_template() -> None:
+    wrong = template(WORD)
+    wrong["Resources"]["Table"]["Properties"]["BillingMode"] = "FREE"
+    assert lint(json.dumps(wrong)) != []
+
+
+@pytest.mark.skipif(shutil.which("npx") is None, reason="npm's asl-validator needs node")
+def test_the_definitions_are_valid(tmp_path: Path) -> None:
+    named = {name: body for name, body in files(Kind("my-notes")).items() if name.endswith(".asl.json")}
+    for name, body in named.items():
+        (tmp_path / name).write_text(json.dumps(body))
+    done = subprocess.run(
+        ["npx", "--yes", ASL_VALIDATOR, "--json-path", *named],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize("name", ["submit.asl.json", "ingest.asl.json"])
+def test_every_placeholder_is_filled_with_a_resource(name: str) -> None:
+    made = template(WORD)["Resources"]
+    definition: Any = files(WORD)[name]
+    (machine,) = (
+        body["Properties"] for body in made.values() if body.get("Properties", {}).get("DefinitionUri") == name
+    )
+    filled = machine["DefinitionSubstitutions"]
+    assert set(filled) == set(placeholders(definition))
+    named = {value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0] for value in filled.values()}
+    assert named <= made.keys()
+
+
+def test_every_step_has_its_permissions_and_a_function() -> None:
+    steps = {step.name for step in (*flow.SUBMIT, *flow.INGEST)}
+    assert set(FUNCTIONS) == steps
+    functions = [body for body in template(WORD)["Resources"].values() if body["Type"] == "AWS::Serverless::Function"]
+    assert {body["Properties"]["ImageConfig"]["Command"][0] for body in functions} == {
+        f"embedpipe.aws.handlers.{name}" for name in steps
+    }
+
+
+def test_no_function_may_touch_more_than_our_bucket_table_and_index() -> None:
+    for actions in FUNCTIONS.values():
+        for statement in statements(actions):
+            assert "Bucket" in json.dumps(statement["Resource"]) or "Table" in json.dumps(statement["Resource"])
+            assert not any("*" in action for action in statement["Action"])
