@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CODE := embedpipe verify tests benchmarks
+CODE := embedpipe verify simulator tests benchmarks
 
 # Coverage is measured where the core runs in one process; it would double the time of the tests of whole systems.
-CORE_TESTS := tests/unit tests/property tests/protocol embedpipe verify
+CORE_TESTS := tests/unit tests/property tests/protocol embedpipe verify simulator
 SYSTEM_TESTS := tests/architecture tests/cli tests/contract tests/crash tests/docs
 
 .DEFAULT_GOAL := help

@@ -45,20 +45,29 @@ class Builtin:
     """Keyword arguments that may be set, with their defaults. `Path("x")` is x in the root."""
 
 
+_AWS: Final[Mapping[str, Any]] = {"region": "", "endpoint_url": "", "profile": "", "attempts": 4}
+"""Options of every backend that asks AWS; the SDK chooses where one is empty."""
+
 BACKENDS: Final[Mapping[str, Mapping[str, Builtin]]] = {
     "objects": {
         "files": Builtin("embedpipe.backends.files:FilesBlobStore", {"root": Path("objects"), "bucket": "local"}),
         "memory": Builtin("embedpipe.backends.memory.objects:MemoryBlobStore"),
+        "s3": Builtin("embedpipe.backends.s3:S3BlobStore", {"bucket": "", "prefix": "", **_AWS, "timeout_s": 60.0}),
     },
     "table": {
         "sqlite": Builtin("embedpipe.backends.sqlite:SqliteBatchTable", {"path": Path("table.sqlite3")}),
         "memory": Builtin("embedpipe.backends.memory.table:MemoryBatchTable"),
+        "dynamodb": Builtin("embedpipe.backends.dynamodb:DynamoDBBatchTable", {"name": "", **_AWS, "timeout_s": 10.0}),
     },
     "provider": {
         "local_model": Builtin(
             "embedpipe.backends.local_model:LocalModelProvider", {"root": Path("provider"), "delay_s": 0.0}
         ),
         "memory": Builtin("embedpipe.backends.memory.provider:MemoryProvider"),
+        "openai": Builtin(
+            "embedpipe.backends.openai:OpenAIProvider",
+            {"base_url": "", "api_version": "", "timeout_s": 600.0, "file_ready_s": 300.0},
+        ),
     },
     "vectors": {
         "chroma": Builtin("embedpipe.backends.chroma:ChromaVectorStore", {"root": Path("chroma")}),

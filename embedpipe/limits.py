@@ -69,6 +69,10 @@ class Limits:
     """Tokens of one text."""
     tokens_per_batch: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     """Enqueued tokens one batch may add, by tier; 0 means that the provider sets none."""
+    enqueued_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    """Tokens of all open batches of a kind together, counted as bytes; what exceeds it waits in line. 0: no limit."""
+    creates_per_minute: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    """Batches of a kind created within a minute; the others wait for a later ingest. 0: no limit."""
 
 
 @attrs.frozen(kw_only=True)

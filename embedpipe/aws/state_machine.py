@@ -199,7 +199,7 @@ class _Chain:
                 "Resource": "arn:aws:states:::s3:putObject",
                 "Parameters": {
                     "Bucket": BUCKET,
-                    "Prefix.$": formatted(f"{OUTPUTS}/{{execution_id}}/{self._step.name}"),
+                    "Prefix.$": formatted(f"{OUTPUTS}/{{execution_id}}/{self._step.name}", "$$.Execution.Name"),
                 },
             },
             "ResultPath": None,
@@ -225,15 +225,15 @@ class _Chain:
         }
 
 
-def formatted(template: str) -> str:
-    """A key template as an intrinsic function of the state.
+def formatted(template: str, execution_id: str = "$.execution_id") -> str:
+    """A key template as an intrinsic function.
 
     >>> formatted("manifests/{execution_id}/items.json")
     "States.Format('manifests/{}/items.json', $.execution_id)"
     """
     before, _, after = template.partition("{execution_id}")
     text = "{}".join(part.replace("\\", "\\\\").replace("'", "\\'") for part in (before, after))
-    return f"States.Format('{text}', $.execution_id)"
+    return f"States.Format('{text}', {execution_id})"
 
 
 def _template_of(method: str) -> str:

@@ -22,5 +22,8 @@ COMMANDS: Final = {
     "status": Entry("embedpipe.cli.look:status", "Show the batches and the published collection."),
     "search": Entry("embedpipe.cli.look:search", "Find the records nearest in meaning to a text."),
     "config": Entry("embedpipe.cli.setup:config", "Show the settings and where they come from."),
+    # By name only, as all of them: the simulator imports embedpipe, never the other way round.
+    "serve": Entry("simulator.command:serve", "Serve the local model as an OpenAI-compatible batch endpoint."),
+    "aws": Entry("embedpipe.cli.aws:aws", "Write what a deployment on AWS is made of."),
     "demo": Entry("embedpipe.cli.demo:demo", "Embed the Python language reference and ask it questions."),
 }

@@ -25,6 +25,7 @@ from embedpipe.errors import (
 )
 from embedpipe.lifecycle import CAPACITY_REASONS, TERMINAL_ACTIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch, provider_text, provider_word
+from embedpipe.stages.admission import Load, admitted, is_limited, tokens_max
 from embedpipe.stages.creation import (
     claim_changes,
     created_changes,
@@ -45,7 +46,7 @@ class Finished:
 
     created: int = 0
     waiting: int = 0
-    """Rows that are still INTENT: refused, held back for capacity, or with files that are damaged."""
+    """Rows that are still INTENT: refused, held back for capacity, in line for it, or with files that are damaged."""
     ambiguous: int = 0
     refusals: tuple[str, ...] = ()
     """Why batches are not created, where waiting does not help: the provider's words, or what is damaged and what to do."""
@@ -58,9 +59,11 @@ def finish(ctx: Context, *, execution_id: str) -> Finished:
     created = found
     waiting = ambiguous = 0
     refusals: list[str] = []
-    for row in _listed(ctx, Status.INTENT):
+    waiting_rows = _listed(ctx, Status.INTENT)
+    may_be_created = _admitted(ctx, waiting_rows)
+    for row in waiting_rows:
         ctx.checkpoint()
-        outcome = _create_one(ctx, row, execution_id)
+        outcome = _create_one(ctx, row, execution_id) if row.batch_id in may_be_created else "in_line"
         created += outcome == "created"
         ambiguous += outcome == "ambiguous"
         waiting += outcome not in ("created", "ambiguous", "lost_race")
@@ -88,6 +91,26 @@ def _listed(ctx: Context, status: Status) -> list[BatchRow]:
     rows = healthy_rows(ctx, names)
     mine = [row for row in rows.values() if row.status is status and row.serves(ctx.kind)]
     return sorted(mine, key=lambda row: (row.claim, row.batch_id))
+
+
+def _admitted(ctx: Context, rows: list[BatchRow]) -> frozenset[str]:
+    """Those that the limits on open batches let through; where there are none, all, and nothing is looked up."""
+    if not is_limited(ctx.limits):
+        return frozenset(row.batch_id for row in rows)
+    now = ctx.clock.now()
+    ready = [row for row in rows if not held_back(row.not_before, now)]
+    open_rows = [*_listed(ctx, Status.CREATING), *_listed(ctx, Status.PENDING)] if ready else []
+    return frozenset(
+        admitted([_load(ctx, row) for row in ready], [_load(ctx, row) for row in open_rows], now, ctx.limits)
+    )
+
+
+def _load(ctx: Context, row: BatchRow) -> Load:
+    """What a batch weighs. One whose request file is gone weighs its requests: its create says what is missing."""
+    key = ctx.layout.requests_key(row.batch_id)
+    sizes = (info.size_bytes for info in ctx.objects.list(key) if info.key == key) if ctx.limits.enqueued_tokens else ()
+    tokens = tokens_max(next(iter(sizes), 0), row.request_count or 0)
+    return Load(batch_id=row.batch_id, tokens_max=tokens, creating_at=row.creating_at)
 
 
 def _create_one(ctx: Context, row: BatchRow, execution_id: str) -> str:

@@ -49,8 +49,8 @@ def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_has_our_packages_typed_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"embedpipe", "verify"}
-    assert {"embedpipe/py.typed", "verify/py.typed"} <= set(names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"embedpipe", "verify", "simulator"}
+    assert {"embedpipe/py.typed", "verify/py.typed", "simulator/py.typed"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -82,7 +82,7 @@ def test_help_and_version_work(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["init", "run", "estimate", "submit", "ingest", "status", "search", "config", "demo"]
+    "command", ["init", "run", "estimate", "submit", "ingest", "status", "search", "config", "serve", "demo"]
 )
 def test_the_help_of_each_command_works(home: Path, command: str) -> None:
     shown = run(home / "bin" / "embedpipe", command, "--help")

@@ -17,13 +17,35 @@ from moto.awslambda.models import LambdaBackend
 
 from embedpipe.aws import state_machine
 from embedpipe.aws.handlers import handler
+from embedpipe.aws.template import template
+from embedpipe.backends.dynamodb import DynamoDBBatchTable
+from embedpipe.backends.memory.behaviour import ChooseBehaviour, always_good
+from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.steps.call import CALLS
 from embedpipe.steps.context import Context
+from tests.contract.aws import Wire
+from tests.worlds import SmallWorld
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 BUCKET = "vectors"
+TABLE = "batches"
 DEADLINE_S = 60.0
+
+
+class AwsWorld(SmallWorld):
+    """Objects in S3 and rows in DynamoDB; provider and vectors stay in memory. Only inside `cloud`."""
+
+    def __init__(self, behaviour: ChooseBehaviour = always_good, **options: Any) -> None:
+        super().__init__(behaviour, **options)
+        s3, dynamodb = (boto3.client(service, region_name=REGION) for service in ("s3", "dynamodb"))
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        properties = template(self.kind)["Resources"]["Table"]["Properties"]
+        names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+        dynamodb.create_table(TableName=TABLE, **{name: properties[name] for name in names})
+        self.wire = Wire()
+        self.objects: Any = S3BlobStore(BUCKET, region=REGION, session=self.wire.session)
+        self.table: Any = DynamoDBBatchTable(TABLE, self.clock, region=REGION, session=self.wire.session)
 
 
 class Cloud:

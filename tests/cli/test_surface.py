@@ -17,6 +17,7 @@ from embedpipe.cli.commands import COMMANDS, Entry
 from tests.cli.conftest import Run
 
 HEAVY = {"boto3", "openai", "chromadb", "numpy", "pyarrow", "rich", "attrs", "attr", "cattrs", "msgspec", "wordllama"}
+GROUPS = {"config": ("config", "show"), "aws": ("aws", "template")}
 COMMON = {"--root", "--config", "--kind", "--json", "--set", "--quiet", "--debug", "--help"}
 
 
@@ -39,7 +40,7 @@ def ended_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def commands() -> list[tuple[str, ...]]:
-    return [("config", "show") if name == "config" else (name,) for name in COMMANDS]
+    return [GROUPS.get(name, (name,)) for name in COMMANDS]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

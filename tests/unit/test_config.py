@@ -133,7 +133,7 @@ def test_layout_from_a_file(tmp_path: Path) -> None:
         ("[provider]\nsend_dimensions = 1", "provider.send_dimensions must be true or false, not 1."),
         ("[provider]\ndimensions = 0", "provider.dimensions: 0 is refused."),
         ("[provider]\nmodel = ''", "provider.model: '' is refused."),
-        ("[objects]\nbackend = 'S3'", "objects.backend: there is no backend 'S3'. Use files, memory, or"),
+        ("[objects]\nbackend = 'S3'", "objects.backend: there is no backend 'S3'. Use files, memory, s3, or"),
         ("kind = '../x'", "kind: kind '../x' is refused."),
         ("root = ''", "root must be a path, not ''."),
         ("root = 3", "root must be a path, not 3."),

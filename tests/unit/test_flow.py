@@ -10,7 +10,7 @@ import pytest
 
 from embedpipe import wire
 from embedpipe.errors import CorruptData
-from embedpipe.flow import INGEST, Over, Step, event_of, value_at, walk
+from embedpipe.flow import INGEST, SUBMIT, Over, Step, event_of, value_at, walk
 from embedpipe.layout import Layout
 from embedpipe.limits import STATE_BYTES_MAX
 from embedpipe.steps.call import CALLS
@@ -54,7 +54,7 @@ def test_the_order_and_the_names_are_the_seeds() -> None:
 
 
 def test_every_step_has_its_call() -> None:
-    assert [step.name for step in INGEST] == list(CALLS)
+    assert [step.name for step in (*SUBMIT, *INGEST)] == list(CALLS)
 
 
 @pytest.mark.parametrize("step", INGEST, ids=lambda step: step.name)
