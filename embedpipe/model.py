@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -112,11 +112,11 @@ def metadata_from_json(text: str) -> Metadata:
 CONTENT_HASH_BYTES: Final = 16
 
 
-def content_hasher(model: str, dimensions: int) -> Callable[[bytes, bytes], bytes]:
-    """A function `(text, metadata JSON) -> 16 bytes` that is equal exactly where model, dimensions and both are equal.
+def content_hasher(model: str, dimensions: int) -> Callable[[Iterable[str], Iterable[str]], list[bytes]]:
+    """A function `(texts, metadata JSON) -> 16 bytes each`, equal exactly where model, dimensions and both are equal.
 
-    >>> hash_content = content_hasher("m", 3)
-    >>> hash_content(b"a", b"") == hash_content(b"a", b""), hash_content(b"a", b"") == hash_content(b"", b"a")
+    >>> hashes = content_hasher("m", 3)(["a", "a", ""], ["", "", "a"])
+    >>> hashes[0] == hashes[1], hashes[0] == hashes[2]
     (True, False)
     """
     framed = f"{len(model.encode())}:{model}{dimensions}:".encode()
@@ -124,17 +124,21 @@ def content_hasher(model: str, dimensions: int) -> Callable[[bytes, bytes], byte
     without_metadata = start.copy()
     without_metadata.update(b"\0")
 
-    def hash_content(text: bytes, metadata: bytes) -> bytes:
-        # JSON has no raw NUL, so the first one is where the text begins: no text can imitate another with metadata.
-        if metadata:
-            state = start.copy()
-            state.update(metadata + b"\0")
-        else:
-            state = without_metadata.copy()
-        state.update(text)
-        return state.digest()
+    def hash_contents(texts: Iterable[str], metadatas: Iterable[str]) -> list[bytes]:
+        found = []
+        # A loop over columns, and no call for each: a million of them are a fifth of planning.
+        for text, metadata in zip(texts, metadatas, strict=True):
+            # JSON has no raw NUL, so the first one is where the text begins: no text can imitate another with metadata.
+            if metadata:
+                state = start.copy()
+                state.update(metadata.encode() + b"\0")
+            else:
+                state = without_metadata.copy()
+            state.update(text.encode())
+            found.append(state.digest())
+        return found
 
-    return hash_content
+    return hash_contents
 
 
 @attrs.frozen(kw_only=True, order=True)
