@@ -331,12 +331,16 @@ class BlobInfo:
     modified_at: datetime
 
 
+def _in_range(distance: float) -> float:
+    return min(max(float(distance), 0.0), 2.0)
+
+
 @attrs.frozen(kw_only=True)
 class Hit:
     """One answer of a search."""
 
     id: str
-    distance: float
-    """Cosine distance, 0 to 2; smaller is nearer."""
+    distance: float = attrs.field(converter=_in_range)
+    """Cosine distance, 0 to 2; smaller is nearer. What rounding adds beyond that is cut off."""
     document: str | None = None
     metadata: Metadata = _EMPTY

@@ -19,6 +19,7 @@ from embedpipe.model import (
     BatchRow,
     Claim,
     EmbeddingModel,
+    Hit,
     Kind,
     ProviderBatch,
     Record,
@@ -204,3 +205,8 @@ def test_a_row_has_a_safe_id(batch_id: object) -> None:
 def test_a_model_makes_sense(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EmbeddingModel(**{"name": "m", "dimensions": 3, **wrong})  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(("given", "kept"), [(-2.4e-7, 0.0), (2.000001, 2.0), (0.25, 0.25)])
+def test_a_distance_is_cut_off_where_rounding_leaves_its_range(given: float, kept: float) -> None:
+    assert Hit(id="a", distance=given, document=None, metadata={}).distance == kept
