@@ -17,7 +17,7 @@ import msgspec
 from embedpipe.errors import InvalidInput
 from embedpipe.layout import record_id, safe_id, safe_name
 from embedpipe.lifecycle import Status
-from embedpipe.limits import METADATA_BYTES_MAX, PROVIDER_TEXT_CHARS_MAX, PROVIDER_WORD_CHARS_MAX
+from embedpipe.limits import METADATA_BYTES_MAX, METADATA_KEYS_MAX, PROVIDER_TEXT_CHARS_MAX, PROVIDER_WORD_CHARS_MAX
 
 _VALUE_TYPES: Final = (str, int, float, bool)
 MetadataValue = str | int | float | bool
@@ -28,6 +28,10 @@ _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 _decode_dict: Final = msgspec.json.Decoder(dict[str, MetadataValue]).decode
 
 
+def _own(metadata: Metadata) -> Metadata:
+    return dict(metadata) if isinstance(metadata, Mapping) and metadata else metadata
+
+
 @attrs.frozen(kw_only=True)
 class Record:
     """One text to embed."""
@@ -36,8 +40,8 @@ class Record:
     """Any text of 1 to 512 UTF-8 bytes; unique within its collection."""
     text: str
     """What is embedded; not empty, not only white space."""
-    metadata: Metadata = _EMPTY
-    """Flat: names to strings, numbers or booleans."""
+    metadata: Metadata = attrs.field(default=_EMPTY, converter=_own)
+    """Flat: names to strings, numbers or booleans. A copy: what the caller does with its own later changes nothing."""
     source: str = attrs.field(default="", eq=False)
     """Where it came from, for messages: `file:line`."""
 
@@ -75,6 +79,11 @@ def _check_text(record: Record) -> None:
 def _check_metadata(record: Record) -> None:
     if not isinstance(record.metadata, Mapping):
         raise InvalidInput(f"{_named(record)}: 'metadata' must be an object of names and values.")
+    if len(record.metadata) > METADATA_KEYS_MAX:
+        raise InvalidInput(
+            f"{_named(record)}: metadata of {len(record.metadata)} names; at most {METADATA_KEYS_MAX}.",
+            hint="Keep the few that are searched by, and the rest elsewhere under the record's id.",
+        )
     for name, value in record.metadata.items():
         if not isinstance(name, str) or not name or not isinstance(value, _VALUE_TYPES):
             raise InvalidInput(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedpipe.errors import InvalidId, InvalidInput
 from embedpipe.lifecycle import Status
-from embedpipe.limits import METADATA_BYTES_MAX
+from embedpipe.limits import METADATA_BYTES_MAX, METADATA_KEYS_MAX
 from embedpipe.model import (
     BUILT_IN_KINDS,
     LINE,
@@ -210,3 +210,12 @@ def test_a_model_makes_sense(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(("given", "kept"), [(-2.4e-7, 0.0), (2.000001, 2.0), (0.25, 0.25)])
 def test_a_distance_is_cut_off_where_rounding_leaves_its_range(given: float, kept: float) -> None:
     assert Hit(id="a", distance=given, document=None, metadata={}).distance == kept
+
+
+def test_metadata_has_a_bounded_number_of_names_and_is_the_records_own() -> None:
+    given = {f"name{at}": at for at in range(METADATA_KEYS_MAX)}
+    record = Record(id="a", text="t", metadata=given)
+    given["late"] = object()
+    assert "late" not in record.metadata
+    with pytest.raises(InvalidInput, match=r"1001 names; at most 1000\..*"):
+        Record(id="a", text="t", metadata=given)
