@@ -92,7 +92,7 @@ def one_round(count: int, again: int) -> tuple[float, float]:
     return new_s / first_s, again_s / equal_s
 
 
-def run(rows: int = 20_000, rounds: int = 3) -> list[Figure]:
+def run(rows: int = 20_000, rounds: int = 5) -> list[Figure]:
     """Both ratios, the median of some rounds. Chroma is so slow at replacing rows that a tenth of them has to do."""
     again = rows // 10
     turns = zip(*(one_round(rows, again) for _ in range(rounds)), strict=True)

@@ -18,6 +18,7 @@ KEY_BYTES_MAX: Final = 1_024  # [aws] S3 object key
 # Wire bounds.
 STATE_BYTES_MAX: Final = 262_144  # [aws] Step Functions payload
 ITEM_BYTES_MAX: Final = 400 * 1024  # [aws] DynamoDB item
+METADATA_KEYS_MAX: Final = 1_000  # [chroma] SQLite refuses an upsert whose row has some 5,000
 METADATA_BYTES_MAX: Final = 64 * 1024  # [ours] canonical JSON of one record's metadata
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024  # [ours] one line of provider output; 40 MB lines were seen
 BATCH_GET_KEYS_MAX: Final = 100  # [aws] DynamoDB BatchGetItem

@@ -18,13 +18,14 @@ from embedpipe import engine, events
 from embedpipe.assembly import Backends
 from embedpipe.config import Config, build
 from embedpipe.errors import (
+    CorruptData,
     Incomplete,
     Interrupted,
     InvalidInput,
     ServiceError,
 )
 from embedpipe.model import BatchRow, Hit, Kind, Record, kind_named
-from embedpipe.reporting import ingest_report, open_rows, status_report
+from embedpipe.reporting import ingest_report, open_rows, status_report, unaccounted
 from embedpipe.reports import Estimate, IngestReport, RunReport, StatusReport, SubmitReport
 from embedpipe.stages.submit import Cut
 from embedpipe.steps import context, journal
@@ -150,6 +151,7 @@ class Pipeline:
                 self._pause(self._config.run.poll_interval_s)
         base = context.read_base(self.context)
         check_published(self.context, base)
+        self._raise_if_unaccounted()
         return RunReport(
             records=submitted.records,
             skipped=submitted.skipped,
@@ -200,6 +202,10 @@ class Pipeline:
         ctx = self.context
         if not text.strip():
             raise InvalidInput("There is nothing to search for.", hint="Give a question or some words.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # what the shell could not decode comes as lone surrogates
+            raise InvalidInput("The question is not valid Unicode.", hint="Give it as UTF-8.") from None
         base = context.read_base(ctx)
         if base.version is None:
             return []
@@ -215,6 +221,15 @@ class Pipeline:
         """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
         return open_rows(self.context)
 
+    def _raise_if_unaccounted(self) -> None:
+        names = unaccounted(self.context)
+        if names:
+            raise CorruptData(
+                f"{len(names)} open batches have no row that can be read, the first is {names[0]}; "
+                "everything else is done.",
+                hint="Restore their rows in the table and run again: their records are embedded by nobody else.",
+            )
+
     def _raise_if_stuck(self, reports: Sequence[IngestReport]) -> None:
         last = reports[-1]
         if last.refusals and not last.listed:
@@ -223,6 +238,11 @@ class Pipeline:
                 hint="Fix what it says and run again; nothing is lost.",
             )
         recent = reports[-FAILED_EXECUTIONS_MAX:]
+        if len(recent) == FAILED_EXECUTIONS_MAX and all(r.unproven and len(r.unproven) == r.listed for r in recent):
+            raise CorruptData(
+                f"No batch can be completed, {FAILED_EXECUTIONS_MAX} executions in a row: {last.unproven[0]}",
+                hint="Put right what it says and run again; nothing is lost.",
+            )
         if len(recent) == FAILED_EXECUTIONS_MAX and all(r.failed and r.failed >= r.listed for r in recent):
             raise ServiceError(
                 f"Every poll failed in {FAILED_EXECUTIONS_MAX} executions in a row: {self._tally.last_error}",

@@ -79,7 +79,9 @@ def read_records(
     for name in names:
         if name != STDIN:
             _check_path(name)
-    source = stdin or sys.stdin.buffer
+    source = stdin or (sys.stdin.buffer if sys.stdin is not None else None)
+    if source is None and STDIN in names:
+        raise InvalidInput("Standard input is closed.", hint="Name a file, or pipe the records in.")
     return RecordStream(chain.from_iterable(_read_one(name, format, codec, source) for name in names))
 
 
@@ -92,9 +94,9 @@ def text_id(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _read_one(name: str, format: Format, codec: str, stdin: IO[bytes]) -> Iterator[RecordBlock]:
+def _read_one(name: str, format: Format, codec: str, stdin: IO[bytes] | None) -> Iterator[RecordBlock]:
     with _opened(name, stdin) as stream:
-        shown = "<stdin>" if name == STDIN else name
+        shown = "<stdin>" if name == STDIN else name.encode(errors="backslashreplace").decode()
         groups = _utf8_lines(stream, shown) if codec == "utf-8" else _recoded_lines(stream, shown, codec)
         first = next(groups, None)
         if first is None:
@@ -129,8 +131,8 @@ def _check_path(name: str) -> None:
 
 
 @contextmanager
-def _opened(name: str, stdin: IO[bytes]) -> Iterator[IO[bytes]]:
-    if name == STDIN:
+def _opened(name: str, stdin: IO[bytes] | None) -> Iterator[IO[bytes]]:
+    if name == STDIN and stdin is not None:
         yield stdin
         return
     try:

@@ -12,9 +12,11 @@ from embedpipe.errors import CorruptData
 from embedpipe.lifecycle import OPEN, Status
 from embedpipe.model import BatchRow, Claim
 from embedpipe.reports import IngestReport, OpenBatch, StatusReport
-from embedpipe.steps.context import Context, healthy_rows, read_base, read_result
+from embedpipe.steps.context import Context, healthy_rows, read_base, read_head, read_result, rows_and_retries
 from embedpipe.wire import MarkCounts, Marked, Rejected, Result
 
+UNPROVEN: Final = ("unproven: ", "retry not stored: ")
+"""How mark begins the reason of a batch that has ended at the provider and can't be completed."""
 ROWS_AT_ONCE: Final = 1_000
 """[ours] Rows read in one go; bounds the memory of `status`."""
 
@@ -43,6 +45,11 @@ def ingest_report(ctx: Context, execution_id: str, walked: Walked, *, ambiguous:
         failed=walked.failed_polls,
         version=walked.state["final_merge_result"]["version"],
         refusals=tuple(submitted["refusals"]),
+        unproven=tuple(
+            mark.reason or ""
+            for mark in marks
+            if mark.outcome == "skipped" and (mark.reason or "").startswith(UNPROVEN)
+        ),
     )
 
 
@@ -70,7 +77,20 @@ def status_report(ctx: Context) -> StatusReport:
         open=tuple(_open_batch(ctx, row) for row in sorted(still_open, key=_age)),
         version=base.version,
         collection_count=base.snapshot.count if base.snapshot else 0,
+        unaccounted=unaccounted(ctx),
     )
+
+
+def unaccounted(ctx: Context) -> tuple[str, ...]:
+    """Batches that the ledger has as open, or that a row names as a retry, without a row that can be read.
+
+    Nothing polls them, and their records count as on their way.
+    """
+    head, _ = read_head(ctx)
+    roots = [root.batch_id for root in head.open] if head else []
+    rows = rows_and_retries(ctx, roots)
+    named = dict.fromkeys([*roots, *(name for row in rows.values() for name in row.retry_batch_ids)])
+    return tuple(name for name in named if name not in rows)
 
 
 def open_rows(ctx: Context) -> tuple[BatchRow, ...]:

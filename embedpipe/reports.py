@@ -49,6 +49,8 @@ class IngestReport:
     """Rejected records by reason."""
     refusals: tuple[str, ...] = ()
     """What the provider refused for reasons that waiting does not help."""
+    unproven: tuple[str, ...] = ()
+    """Of each ended batch that could not be completed: why."""
 
 
 @attrs.frozen(kw_only=True)
@@ -104,3 +106,5 @@ class StatusReport:
     open: tuple[OpenBatch, ...]
     version: str | None
     collection_count: int
+    unaccounted: tuple[str, ...] = ()
+    """Batches that should be open and have no row that can be read."""

@@ -129,6 +129,7 @@ def observe(
     What cannot be read is in `World.damaged` and nowhere else. `creates` may hold those of other kinds in the same table.
     """
     reader = _Reader(objects, layout, kind)
+    latest = reader.read("latest", "", Latest, layout.latest_key(kind.database))
     found = reader.rows(table, [name for status in Status for name in table.by_status(kind.batch_type, status)])
     rows = {name: row for name, row in found.items() if row.serves(kind)}
     head = reader.read("head", "", Head, layout.head_key(kind.database, kind.collection))
@@ -154,9 +155,9 @@ def observe(
         marked=_by_name(executions, lambda name: reader.read("marked", name, Marked, layout.marked_key(name))),
         snapshots=snapshots,
         catalogs=_by_name(snapshots, reader.catalog),
-        latest=reader.read("latest", "", Latest, layout.latest_key(kind.database)),
+        latest=latest,
         journal=reader.read("journal", "", Journal, layout.journal_key(kind.database)),
-        collection=reader.collection(vectors) if vectors is not None else None,
+        collection=reader.collection(vectors, latest) if vectors is not None else None,
         creates=tuple(name for name in creates if name not in others),
         ambiguous=frozenset(ambiguous),
         damaged=tuple(dict.fromkeys(reader.damaged)),
@@ -257,16 +258,17 @@ class _Reader:
             "catalogs", version, key, lambda: {row["id"]: _entry(row) for row in self._arrow(key, _KEYS)}, needed=True
         )
 
-    def collection(self, vectors: VectorStore) -> dict[str, str | None] | None:
-        """Id to document, of the collection itself."""
+    def collection(self, vectors: VectorStore, latest: Latest | None) -> dict[str, str | None] | None:
+        """Id to document, of the collection itself. Where a version is published there has to be one."""
+        version = latest.version if latest else ""
         database, name = self._kind.database, self._kind.collection
 
         def documents() -> dict[str, str | None]:
-            with vectors.reading(database, name, version="") as collection:
+            with vectors.reading(database, name, version=version) as collection:
                 rows = collection.get(list(collection.ids()))
             return dict(zip(rows.ids, rows.documents, strict=True))
 
-        return self._guarded("collection", "", f"{database}/{name}", documents)
+        return self._guarded("collection", "", f"{database}/{name}", documents, needed=latest is not None)
 
     def _arrow(self, key: str, columns: Sequence[str]) -> list[dict[str, Any]]:
         from embedpipe.vectors import open_arrow

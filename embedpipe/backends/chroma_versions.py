@@ -11,6 +11,7 @@ becomes current by one rename, after everything in it has been synced: whatever 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -22,11 +23,17 @@ from pathlib import Path
 from typing import Final
 
 from embedpipe.backends.flock import shared, unshared
+from embedpipe.errors import CorruptData
 
 SQLITE_FILE: Final = "chroma.sqlite3"
 INDEX_READY_FILE: Final = "index_metadata.pickle"
 """Without it Chroma makes an index anew from its log, whatever else is there."""
 BUSY_TIMEOUT_S: Final = 60.0
+ONCE_CURRENT: Final = "once-current"
+"""An empty file beside the versions, from the first commit on: without their link they are not rubbish."""
+COPIED_HINT: Final = (
+    "Copy the directory again with its symbolic links (cp -a), or link 'current' to its newest v directory."
+)
 
 _VERSION: Final = re.compile(r"v([0-9]{1,18})")
 
@@ -37,6 +44,10 @@ def current(home: Path) -> Path | None:
         name = (home / "current").readlink().name
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise CorruptData(f"{home / 'current'} is no symbolic link.", hint=COPIED_HINT) from None
     return home / name
 
 
@@ -73,6 +84,13 @@ def openable(path: Path) -> Iterator[Path]:
 def sweep(home: Path) -> None:
     """Remove drafts of dead editors and versions that nobody reads any more. The caller is the editor."""
     keep = current(home)
+    if keep is not None:
+        (home / ONCE_CURRENT).touch()
+    elif (home / ONCE_CURRENT).exists():
+        raise CorruptData(
+            f"{home / 'current'} is missing: nothing says which of the versions beside it is the collection.",
+            hint=COPIED_HINT,
+        )
     for path in home.iterdir():
         if _VERSION.fullmatch(path.name) and path != keep:
             with unshared(path) as alone:
@@ -110,6 +128,7 @@ def promote(home: Path, path: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(path.name)
     link.replace(home / "current")
+    (home / ONCE_CURRENT).touch()
     _sync(home)
 
 

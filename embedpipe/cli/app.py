@@ -6,10 +6,12 @@ Only this module decides exit codes, from `errors.EXIT_CODES`. It imports click 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import click
@@ -30,7 +32,9 @@ from embedpipe.errors import (
 class Failure(Exception):
     """How a command ended badly: its exit code, the sentence, and the stable name of the error."""
 
-    def __init__(self, exit_code: int, message: str, *, hint: str = "", code: str, context: object = None) -> None:
+    def __init__(
+        self, exit_code: int, message: str, *, hint: str = "", code: str, context: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.message = message
@@ -81,7 +85,8 @@ class LazyGroup(click.Group):
         """As click's, but a closed pipe is no error: its reader has seen enough, and the work was done before."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it may have been closed from outside
+                sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_OK
@@ -90,6 +95,9 @@ class LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *arguments: Any, **extra: Any) -> NoReturn:
         """Run a command and exit."""
         given = list(sys.argv[1:] if args is None else args)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character is shown its number
+                stream.reconfigure(errors="backslashreplace")
         flags = given[: given.index("--")] if "--" in given else given
         try:
             code = _run(super().main, given, arguments, extra, debug="--debug" in flags)
@@ -153,18 +161,19 @@ def _usual_hint(error: EmbedpipeError) -> str:
 def report(failure: Failure, *, as_json: bool) -> None:
     """Say it in one sentence on stderr; with `--json`, stdout has the same as an object."""
     sentence = f"{failure.message} {failure.hint}".strip()
-    click.echo(f"error: {printable(sentence)}", err=True)
+    with suppress(OSError):  # nobody may be reading
+        click.echo(f"error: {printable(sentence)}", err=True)
     if as_json:
-        import msgspec
+        from embedpipe.wire import encode
 
         document = {
             "code": failure.code,
             "message": failure.message,
             "hint": failure.hint,
             "exit_code": failure.exit_code,
-            "context": failure.context or {},
+            "context": {name: str(value) for name, value in (failure.context or {}).items()},
         }
-        click.echo(msgspec.json.encode({"error": document}, enc_hook=str))
+        click.echo(encode({"error": document}))
 
 
 def printable(text: str) -> str:

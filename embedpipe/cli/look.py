@@ -53,6 +53,9 @@ def _print_status(console: Console, report: StatusReport) -> None:
     print_facts(console, [("version", report.version or "none"), ("records", report.collection_count)])
     console.print()
     console.print(table(("status", "batches"), list(report.counts.items()), numbers=("batches",)))
+    if report.unaccounted:
+        console.print()
+        console.print(table(("open batch whose row can't be read",), [(name,) for name in report.unaccounted]))
     if not report.open:
         return
     columns = ("open batch", "status", "provider says", "age")

@@ -5,6 +5,7 @@ Text from users and providers goes to rich only as `Text`, cleaned of control ch
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedpipe.cli.app import printable
+from embedpipe.wire import encode
 
 PLAIN_COLUMNS: Final = 160  # a width for files and pipes, so that ids stay whole
 
@@ -31,13 +33,15 @@ def show(document: Any, *, as_json: bool, human: Callable[[Console], None]) -> N
 
 def json_text(document: Any) -> str:
     """Indented JSON of attrs values, dicts, paths and times."""
-    return msgspec.json.format(msgspec.json.encode(document, enc_hook=str)).decode()
+    plain = msgspec.to_builtins(document, enc_hook=str)
+    return msgspec.json.format(encode(plain)).decode()
 
 
 def console() -> Console:
     """Stdout for tables; as wide as the terminal, or wide enough when there is none."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_COLUMNS
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    stream = sys.stdout or io.StringIO()  # it may have been closed from outside
+    width = shutil.get_terminal_size().columns if stream.isatty() else PLAIN_COLUMNS
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def clean(value: object, *, chars_max: int = 0) -> Text:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -115,7 +115,7 @@ def _sentence(event: RunEvent) -> str:
 @contextmanager
 def reporting(*, quiet: bool, monotonic_s: Callable[[], float]) -> Iterator[OnEvent]:
     """Yield the callback for `on_event`; it may be called from several threads."""
-    if quiet:
+    if quiet or sys.stderr is None:
         yield ignore
     elif sys.stderr.isatty():
         with _bars() as on_event:
@@ -133,12 +133,18 @@ def _lines(monotonic_s: Callable[[], float]) -> OnEvent:
         with lock:
             sentence = tally.add(event)
             if sentence:
-                click.echo(printable(sentence), err=True)
+                _say(sentence)
             if monotonic_s() - last_s >= HEARTBEAT_S:
                 last_s = monotonic_s()
-                click.echo(printable(tally.line()), err=True)
+                _say(tally.line())
 
     return on_event
+
+
+def _say(text: str) -> None:
+    """A line on stderr. Nobody reading it is no reason to stop the work that it is about."""
+    with suppress(OSError):
+        click.echo(printable(text), err=True)
 
 
 @contextmanager

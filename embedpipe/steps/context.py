@@ -145,12 +145,19 @@ def read_base(ctx: Context) -> Base:
 
 def _published_version(ctx: Context) -> str | None:
     """A version that the row of an ended batch names, if there is one."""
-    names = iter(ctx.table.by_status(ctx.kind.batch_type, Status.COMPLETED))
+    rows = _rows(ctx, (Status.COMPLETED,))
+    return next((row.snapshot_version for row in rows if row.snapshot_version is not None), None)
+
+
+def any_row(ctx: Context) -> str | None:
+    """The id of some batch of this collection that has a row of ours, if there is one. The seed's have no ledger."""
+    return next((row.batch_id for row in _rows(ctx, Status) if row.seq is not None), None)
+
+
+def _rows(ctx: Context, statuses: Iterable[Status]) -> Iterator[BatchRow]:
+    names = (name for status in statuses for name in ctx.table.by_status(ctx.kind.batch_type, status))
     while block := tuple(islice(names, ROWS_AT_ONCE)):
-        for row in healthy_rows(ctx, block).values():
-            if row.snapshot_version is not None and row.serves(ctx.kind):
-                return row.snapshot_version
-    return None
+        yield from (row for row in healthy_rows(ctx, block).values() if row.serves(ctx.kind))
 
 
 def download_catalog(ctx: Context, base: Base, folder: Path) -> Path | None:

@@ -6,8 +6,6 @@ the winner after a lost answer, only searches the provider's list. Run by every 
 
 from __future__ import annotations
 
-import hashlib
-
 import attrs
 
 from embedpipe import events
@@ -34,6 +32,7 @@ from embedpipe.stages.creation import (
     refused_changes,
     row_of,
 )
+from embedpipe.steps.batch_files import request_file
 from embedpipe.steps.context import Context, healthy_rows, read_head, read_result, root_id
 
 METADATA_BATCH_ID = "batch_id"
@@ -114,12 +113,14 @@ def _load(ctx: Context, row: BatchRow) -> Load:
 
 
 def _create_one(ctx: Context, row: BatchRow, execution_id: str) -> str:
-    """`_create`, where damage costs this batch alone."""
+    """`_create`, where what is wrong with this batch costs it alone."""
     try:
         return _create(ctx, row, execution_id)
     except NewerSchema:
         raise
-    except (CorruptData, NotFound) as error:
+    except (Transient, Unauthorized):
+        raise  # not of this batch: the whole step is repeated, or ends
+    except (CorruptData, ServiceError) as error:
         ctx.on_event(events.CreateRefused(execution_id=execution_id, batch_id=row.batch_id, reason=error.code))
         return f"refused:batch {row.batch_id}: {_shown(error)}"
 
@@ -133,27 +134,38 @@ def _create(ctx: Context, row: BatchRow, execution_id: str) -> str:
     now = ctx.clock.now()
     if held_back(row.not_before, now):
         return "held_back"
-    given_up = _given_up(ctx, row)
+    given_up, known = _known(ctx, row)
     try:
-        if row.input_file_id is None:  # also where it was given up: the file shows a poll that the project is ours
+        if row.input_file_id is None and known is None:  # given up: the file shows a poll that the project is ours
             row = _update(ctx, row, {"input_file_id": _upload(ctx, row)})
         row = _update(ctx, row, claim_changes(now))
     except PreconditionFailed:
         return "lost_race"
+    if known is not None:
+        return "created" if _created(ctx, row, known, execution_id, found=True) else "lost_race"
     if given_up:
         return "lost_race"  # its create was given up as lost: it is listed as CREATING, and mark ends it
     return _call_create(ctx, row, execution_id)
 
 
-def _given_up(ctx: Context, row: BatchRow) -> bool:
-    """Whether the create counts as lost already. A register that can't be read may say so, and is polled anew."""
+def _known(ctx: Context, row: BatchRow) -> tuple[bool, ProviderBatch | None]:
+    """What the register of a row that has no provider batch says: given up, or polled already under this name.
+
+    The latter where the row was lost and put again from the ledger. A register that can't be read may say either, and is
+    polled anew.
+    """
     try:
-        register = read_result(ctx, row.batch_id)
+        found = read_result(ctx, row.batch_id)
     except NewerSchema:
         raise
     except CorruptData:
-        return True
-    return register is not None and register[0].action in TERMINAL_ACTIONS
+        return True, None
+    if found is None:
+        return False, None
+    register = found[0]
+    if register.openai_batch_id is not None:
+        return False, ProviderBatch(id=register.openai_batch_id, status=register.batch_status or "")
+    return register.action in TERMINAL_ACTIONS, None
 
 
 def _call_create(ctx: Context, row: BatchRow, execution_id: str) -> str:
@@ -194,18 +206,7 @@ def _refusal(error: Exception) -> str:
 
 def _upload(ctx: Context, row: BatchRow) -> str:
     with ctx.scratch() as folder:
-        path = folder / f"{row.batch_id}.jsonl"
-        key = ctx.layout.requests_key(row.batch_id)
-        restore = "Restore it from a backup and run again; until then its records are not embedded."
-        try:
-            ctx.objects.download(key, path)
-        except NotFound as error:
-            raise NotFound(f"{key} is missing.", hint=restore, key=key, batch_id=row.batch_id) from error
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if row.request_sha256 is not None and digest != row.request_sha256:
-            raise CorruptData(f"{key} fails its hash; it is not sent.", hint=restore, key=key, batch_id=row.batch_id)
-        return ctx.provider.upload(path)
+        return ctx.provider.upload(request_file(ctx, row, folder))
 
 
 def _update(ctx: Context, row: BatchRow, changes: dict[str, object]) -> BatchRow:

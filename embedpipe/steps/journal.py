@@ -2,8 +2,8 @@
 
 It is written under the collection's lock, before the first row, and removed after the catalog is published. Who finds one
 holds the lock, so its writer is dead: its deltas are merged again, and no `equal` among their ids is trusted. Where a delta,
-or the journal itself, can't be read, nobody knows which ids those are: the batch becomes a suspect, and until it has ended
-(its records are then proven, each written by somebody who trusted nothing) no `equal` is trusted at all.
+or the journal itself, can't be read, nobody knows which ids those are: the batch becomes a suspect, and until it and its
+retries have ended (its vectors are then proven, each written by somebody who trusted nothing) no `equal` is trusted at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 from embedpipe.errors import CorruptData, NewerSchema
 from embedpipe.lifecycle import OPEN
 from embedpipe.steps.chunk import mapped_delta
-from embedpipe.steps.context import Context, healthy_rows, read, read_head, rows_and_retries
+from embedpipe.steps.context import Context, read, read_head, rows_and_retries
 from embedpipe.wire import Chunk, Damaged, DeltaRef, Journal
 
 
@@ -47,7 +47,7 @@ def to_finish(ctx: Context) -> bool:
     found = find(ctx)
     if found is None:
         return False
-    return bool(found.deltas) or not found.suspects or len(_not_ended(ctx, found.suspects)) < len(found.suspects)
+    return bool(found.deltas) or not found.suspects or not _not_ended(ctx, found.suspects)
 
 
 def find(ctx: Context) -> Journal | None:
@@ -104,15 +104,15 @@ def _write(
     ctx.objects.put(ctx.layout.journal_key(ctx.kind.database), journal.dump())
 
 
-def _not_ended(ctx: Context, batch_ids: Iterable[str]) -> tuple[str, ...]:
-    """Those that have not ended, as far as anybody can tell: a row that can't be read has not."""
-    names = tuple(dict.fromkeys(batch_ids))
-    rows = healthy_rows(ctx, names)
-    return tuple(name for name in names if name not in rows or rows[name].status in OPEN)
+def _not_ended(ctx: Context, batch_ids: Sequence[str]) -> tuple[str, ...]:
+    """Those that have not ended, and their retries; as far as anybody can tell: a row that can't be read has not."""
+    rows = rows_and_retries(ctx, tuple(batch_ids))
+    named = dict.fromkeys([*batch_ids, *(name for row in rows.values() for name in row.retry_batch_ids)])
+    return tuple(name for name in named if name not in rows or rows[name].status in OPEN)
 
 
 def _open_batches(ctx: Context) -> tuple[str, ...]:
     """Every batch of this collection that has not ended, by the ledger: the table's index may lag."""
     head, _ = read_head(ctx)
     roots = [root.batch_id for root in head.open] if head else []
-    return _not_ended(ctx, (*roots, *rows_and_retries(ctx, roots)))
+    return _not_ended(ctx, roots)

@@ -19,6 +19,7 @@ from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import BatchRow
 from embedpipe.stages import mark_complete as decide
+from embedpipe.steps.batch_files import records_file, request_file
 from embedpipe.steps.context import (
     Base,
     Context,
@@ -143,17 +144,14 @@ def _check_sum(delta: Delta, row: BatchRow, records: Any, without: set[str], nee
 
 def _promised(ctx: Context, delta_key: str, delta: Delta, row: BatchRow, folder: Path) -> Any:
     """The batch's own records, not the delta's: what was submitted is what has to be proven."""
-    from embedpipe.vectors import open_arrow, records_schema, sha256_file
+    from embedpipe.vectors import open_arrow, records_schema
 
     columns = ["id", "seq", "attempt"]
     if row.request_count is None:
         path = download_checked(ctx, delta_key, delta, ctx.layout.vectors_file, folder)
         with open_arrow(path) as file:
             return file.table().select(columns).combine_chunks()
-    path = folder / f"{row.batch_id}-records.arrow"
-    ctx.objects.download(ctx.layout.records_key(row.batch_id), path)
-    if row.records_sha256 is not None and sha256_file(path) != row.records_sha256:
-        raise CorruptData(f"The records of batch {row.batch_id} fail their hash.", batch_id=row.batch_id)
+    path = records_file(ctx, row.batch_id, row.records_sha256, folder)
     with open_arrow(path, records_schema()) as file:
         return file.table().select(columns).combine_chunks()
 
@@ -262,9 +260,8 @@ def _write_retry_files(
     """The retry's lines of the parent's request file and rows of its record file, in the same order."""
     from embedpipe.vectors import open_arrow, records_schema, write_arrow
 
-    parent_requests, parent_records = folder / "parent.jsonl", folder / "parent.arrow"
-    ctx.objects.download(ctx.layout.requests_key(parent.batch_id), parent_requests)
-    ctx.objects.download(ctx.layout.records_key(parent.batch_id), parent_records)
+    parent_records = records_file(ctx, parent.batch_id, parent.records_sha256, folder)
+    parent_requests = request_file(ctx, parent, folder)
     tries = {entry.id: entry.tries for entry in retry.entries}
     with open_arrow(parent_records, records_schema()) as file:
         ids = file.table().column("id").to_pylist()

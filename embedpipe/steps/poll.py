@@ -17,6 +17,7 @@ from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages import poll as decide
 from embedpipe.stages.creation import created_changes
 from embedpipe.stages.poll import Conclusion, Fold, WaitReason
+from embedpipe.steps.batch_files import records_file
 from embedpipe.steps.context import Context, download_checked, read_delta, read_result, root_id
 from embedpipe.steps.create import METADATA_BATCH_ID, METADATA_ROOT_ID
 from embedpipe.wire import Delta, FileHash, Reference, Result
@@ -233,15 +234,11 @@ def _read_file(look: _Poll, file_id: str | None, fold: Fold, scratch: Any) -> bo
 
 def _records(ctx: Context, row: BatchRow, folder: Path, stack: ExitStack) -> Any:
     """The batch's records as a table; None for a batch of a deployment that keeps none."""
-    from embedpipe.vectors import open_arrow, records_schema, sha256_file
+    from embedpipe.vectors import open_arrow, records_schema
 
     if row.request_count is None:
         return None
-    key = ctx.layout.records_key(row.batch_id)
-    path = folder / "records.arrow"
-    ctx.objects.download(key, path)
-    if row.records_sha256 is not None and sha256_file(path) != row.records_sha256:
-        raise CorruptData(f"{key} fails its hash.", hint="Restore it from a backup.", key=key, batch_id=row.batch_id)
+    path = records_file(ctx, row.batch_id, row.records_sha256, folder)
     return stack.enter_context(open_arrow(path, records_schema())).table()
 
 

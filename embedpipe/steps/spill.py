@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -31,17 +31,24 @@ BATCH_BYTES = RUN_BYTES // 64
 
 def draft_batches(records: Iterable[Record], model: EmbeddingModel) -> Iterator[pa.RecordBatch]:
     """Records as drafts, unsorted, block by block."""
-    hash_content = content_hasher(model.name, model.dimensions)
+    hash_contents = content_hasher(model.name, model.dimensions)
     for block in blocks_of(records):
         metadata = list(map(metadata_json, block.metadatas)) if any(block.metadatas) else [""] * len(block)
-        hashes = list(map(hash_content, map(str.encode, block.texts), map(str.encode, metadata)))
+        hashes = hash_contents(block.texts, metadata)
         columns = [
             pa.array(block.ids, pa.string()),
             pa.array(hashes, pa.binary(CONTENT_HASH_BYTES)),
-            *(pa.array(column, pa.string()) for column in (block.texts, metadata, block.sources)),
+            *map(_strings, (block.texts, metadata, block.sources)),
             pa.array(np.fromiter(block.lines, np.int64, len(block))),
         ]
         yield pa.record_batch(columns, schema=DRAFT_SCHEMA)
+
+
+def _strings(values: Sequence[str]) -> pa.Array:
+    """The column; quickly where all values are one, as sources and missing metadata are."""
+    if len(values) and values.count(values[0]) == len(values):
+        return pa.repeat(pa.scalar(values[0], pa.string()), len(values))
+    return pa.array(values, pa.string())
 
 
 def _runs(batches: Stream) -> Iterator[pa.Table]:

@@ -19,9 +19,11 @@ from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
 from embedpipe.limits import UTF8_BYTES_MAX
 from embedpipe.model import BatchRow, Record
 from embedpipe.stages.creation import check_collection, check_tokens, may_exceed_tokens
+from embedpipe.steps.batch_files import records_file
 from embedpipe.steps.context import (
     Base,
     Context,
+    any_row,
     download_catalog,
     download_checked,
     read_base,
@@ -41,15 +43,20 @@ PROGRESS_RECORDS = 1_000
 """[ours] Records between two looks at whether to stop."""
 
 
+_Claimed = tuple[int | None, int, int, int]
+
+NOTHING: _Claimed = (None, 0, 0, 0)
+"""What a submission without records claims. It reads nothing, so what is wrong with one batch does not keep others back."""
+
+
 def submit(ctx: Context, records: Iterable[Record], *, execution_id: str) -> SubmitCounts:
     """Submit what is new of `records`. Repeating it with the same `execution_id` claims nothing twice."""
     from embedpipe.steps.spill import sorted_drafts
 
     with ctx.scratch() as folder, sorted_drafts(_counted(ctx, records, execution_id), ctx.model, folder) as runs:
-        while True:
+        claimed: _Claimed | None = None if runs else NOTHING
+        while claimed is None:
             claimed = _claim(ctx, runs, folder, execution_id)
-            if claimed is not None:
-                break
     seq, batches, total, skipped = claimed
     ctx.on_event(
         events.Submitted(execution_id=execution_id, seq=seq or 0, batches=batches, records=total, skipped=skipped)
@@ -97,7 +104,7 @@ def _counted_blocks(ctx: Context, blocks: Iterator[RecordBlock], execution_id: s
     ctx.on_event(events.RecordsRead(execution_id=execution_id, records=count))
 
 
-def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> tuple[int | None, int, int, int] | None:
+def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> _Claimed | None:
     """One attempt to move the ledger: (seq, batches, records claimed or skipped, skipped); None where the race was lost."""
     from embedpipe.stages import submit as decide
 
@@ -126,11 +133,13 @@ def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> t
 def _ledger_is_new(ctx: Context, base: Base) -> bool:
     """Whether this is the first submission to the database; False where somebody else's came first just now."""
     key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
-    if base.snapshot is not None:
+    version, row = base.version, any_row(ctx)
+    if version is not None or row is not None:
         if read_head(ctx)[0] is not None:
             return False
+        there = f"version {version} was published" if version is not None else f"batch {row} was submitted"
         raise CorruptData(
-            f"{key} is missing, and version {base.version} was published.",
+            f"{key} is missing, and {there}.",
             hint="Restore it from a backup: claims of a ledger begun anew would lose to older texts.",
             key=key,
         )
@@ -163,32 +172,19 @@ def known_claims(
     named = {root.batch_id for root in (head.open if head else ())}
     named |= {name for row in rows.values() for name in row.retry_batch_ids}
     open_ids = {name for name, row in rows.items() if row.status in OPEN} | (named - rows.keys())
+    hashes = {root.batch_id: root.records_sha256 for root in (head.open if head else ())}
+    hashes |= {name: row.records_sha256 for name, row in rows.items() if row.records_sha256 is not None}
     with ExitStack() as stack:
         streams: list[Stream] = []
         catalog = download_catalog(ctx, base, folder)
         if catalog is not None:
             streams.append(stack.enter_context(open_arrow(catalog)).batches())
         for name in sorted(open_ids):
-            path = _records_file(ctx, name, folder)
+            path = records_file(ctx, name, hashes.get(name), folder)
             with open_arrow(path) as file:  # mapped and closed again: more may be open batches than files
                 batches = file.table().to_batches()
             streams.append(_standing(batches, _rejected_ids(ctx, name, folder), KNOWN_SCHEMA))
         yield streams
-
-
-def _records_file(ctx: Context, name: str, folder: Path) -> Path:
-    path = folder / f"{name}-records.arrow"
-    if not path.exists():
-        try:
-            ctx.objects.download(key := ctx.layout.records_key(name), path)
-        except NotFound:
-            raise CorruptData(
-                f"{key} is missing: nobody knows what the open batch {name} is to embed.",
-                hint="Restore it from a backup, so that nothing is paid for twice.",
-                key=key,
-                batch_id=name,
-            ) from None
-    return path
 
 
 def _standing(batches: Stream, rejected: frozenset[str], schema: object) -> Stream:

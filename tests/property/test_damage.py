@@ -97,26 +97,27 @@ def test_a_request_file_that_is_lost_or_damaged_stops_no_other_batch(garbage: by
     world = intents()
     first = world.pipeline().open_rows()[0]
     key = world.config.layout.requests_key(first.batch_id)
-    whole = world.objects.get(key).data
-    if garbage is None:
-        world.objects.delete(key)
-    else:
-        world.objects.put(key, garbage)
+    records = world.config.layout.records_key(first.batch_id)
+    whole = {name: world.objects.get(name).data for name in (key, records)}
+    for name in (key, records):  # from its records alone it would be made again
+        if garbage is None:
+            world.objects.delete(name)
+        else:
+            world.objects.put(name, garbage)
     report = world.pipeline().ingest()
     assert (report.created, report.marked, report.waiting) == (2, 2, 1)
     assert [row.status for row in world.pipeline().open_rows()] == [Status.INTENT]
     (refusal,) = report.refusals
     assert first.batch_id in refusal
-    assert key in refusal
+    assert records in refusal
     assert "Restore it from a backup" in refusal
     refused = [event for event in world.events if isinstance(event, CreateRefused)]
-    assert [(event.batch_id, event.reason) for event in refused] == [
-        (first.batch_id, "not_found" if garbage is None else "corrupt")
-    ]
-    with pytest.raises(ServiceError, match=key):  # a run says it, and does not wait for ever
+    assert [(event.batch_id, event.reason) for event in refused] == [(first.batch_id, "corrupt")]
+    with pytest.raises(ServiceError, match=records):  # a run says it, and does not wait for ever
         world.pipeline().run()
-    assert world.pipeline().submit(RECORDS).waiting == 1
-    world.objects.put(key, whole)
+    assert world.pipeline().submit([]).waiting == 1
+    for name, data in whole.items():
+        world.objects.put(name, data)
     world.pipeline().run()
     assert world.violations(settled=True) == []
     assert len(world.observe().catalog) == len(RECORDS)

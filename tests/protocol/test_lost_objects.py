@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from embedpipe.errors import CollectionMismatch, CorruptData, Unavailable, WriteConflict
+from embedpipe.errors import CollectionMismatch, CorruptData, RefusedRequest, Unavailable, WriteConflict
 from embedpipe.events import DeltaLeftOut
 from embedpipe.model import EmbeddingModel, Kind
 from embedpipe.wire import Journal
@@ -241,3 +241,109 @@ def test_a_ledger_write_that_meets_another_is_gathered_again():
     faults.assert_struck()
     assert (report.seq, report.batches) == (1, 1)
     settle(world, texts("a", "1"))
+
+
+def test_a_ledger_lost_before_anything_is_published_is_not_begun_anew():
+    """Else the newer text would have the smaller claim, and what is on its way would be paid for again."""
+    world = SmallWorld(behaviours(SLOW, SLOW))
+    world.pipeline().submit(records("a", "1"))
+    world.pipeline().submit(records("a", "2"))
+    whole = world.objects.get(HEAD).data
+    world.objects.delete(HEAD)
+    refused(world, lambda: world.pipeline().submit(records("a b", "3")), HEAD)
+    world.objects.put(HEAD, whole)
+    world.pipeline().submit(records("a b", "3"))
+    settle(world, texts("a b", "3"))
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"changed"])
+def test_a_retry_is_made_of_what_was_submitted(damage):
+    """The parent's input file is changed, or gone, after it was created: its lines are made again from its records."""
+    world = SmallWorld(behaviours(EXPIRED_ALL))
+    world.pipeline().submit(records("a b", "1"))
+    (row,) = world.pipeline().open_rows()
+    key = f"requests/{row.batch_id}/request.jsonl"
+    whole = world.objects.get(key).data
+    if damage is None:
+        world.objects.delete(key)
+    else:
+        world.objects.put(key, damage and whole.replace(b"a 1", b"a 2"))
+    world.pipeline().ingest()
+    (retry,) = world.pipeline().open_rows()
+    assert world.objects.get(f"requests/{retry.batch_id}/request.jsonl").data == whole
+    settle(world, texts("a b", "1"))
+
+
+def test_a_lost_table_is_put_again_without_paying_again():
+    """The rows are gone while their batches run: the ledger names them, and their registers the provider's batches."""
+    world = SmallWorld(behaviours(SLOW, SLOW))
+    world.pipeline().submit(records("a b c d", "1"))
+    world.pipeline().ingest()
+    paid = len(world.provider.paid)
+    world.table.__init__()  # type: ignore[misc]  # as if the file had been deleted
+    assert world.pipeline().open_rows() == ()
+    settle(world, texts("a b c d", "1"))
+    assert len(world.provider.paid) == paid == 2
+
+
+@pytest.mark.parametrize("reason", ["file_too_large", "invalid_file_format"])
+def test_a_file_that_the_provider_refuses_costs_its_batch_alone(reason):
+    world = SmallWorld(QUICK)
+
+    def refuse() -> None:
+        raise RefusedRequest("No such file today.", reason=reason)
+
+    report = Faults().before("provider.upload", refuse).pipeline(world).submit(records("a b c d", "1"))
+    assert (report.batches, report.created, report.waiting) == (2, 1, 1)
+    settle(world, texts("a b c d", "1"))
+
+
+def test_a_run_says_when_a_row_that_should_be_open_cant_be_read():
+    world = SmallWorld(QUICK)
+    world.pipeline().submit(records("a b c d", "1"))
+    first = world.pipeline().open_rows()[0]
+    whole = world.table.read_raw(first.batch_id)
+    assert whole is not None
+    world.table.write_raw({**whole, "request_count": "many"})
+    with pytest.raises(CorruptData, match=first.batch_id):
+        world.pipeline().run()
+    assert world.pipeline().status().unaccounted == (first.batch_id,)
+    world.table.write_raw(whole)
+    assert world.pipeline().status().unaccounted == ()
+    settle(world, texts("a b c d", "1"))
+
+
+def test_a_run_ends_where_no_batch_can_be_completed():
+    """The records of a batch rot after its result is known: it says so, and does not poll for ever."""
+    world = SmallWorld(QUICK)
+    world.pipeline().submit(records("a", "1"))
+    (row,) = world.pipeline().open_rows()
+    key = f"requests/{row.batch_id}/records.arrow"
+    whole = world.objects.get(key).data
+    faults = Faults().after("objects.put", lambda: world.objects.put(key, b"rotten"), on="/result.json")
+    faults.pipeline(world).ingest()
+    with pytest.raises(CorruptData, match=key):
+        world.pipeline().run(timeout_s=10_000)
+    world.objects.put(key, whole)
+    settle(world, texts("a", "1"))
+
+
+def test_a_changed_record_file_is_no_claim():
+    """One flipped byte in the records of an open batch: refused, and not taken for other records."""
+    world = SmallWorld(behaviours(SLOW))
+    world.pipeline().submit(records("a", "1"))
+    (row,) = world.pipeline().open_rows()
+    key = f"requests/{row.batch_id}/records.arrow"
+    whole = world.objects.get(key).data
+    world.objects.put(key, whole.replace(b"a 1", b"a 2"))
+    refused(world, lambda: world.pipeline().submit(records("a", "1")), key)
+    world.objects.put(key, whole)
+    settle(world, texts("a", "1"))
+
+
+def test_an_audit_notices_a_collection_that_is_gone():
+    world = SmallWorld(QUICK)
+    world.pipeline().run(records("a", "1"))
+    world.vectors.__init__()  # type: ignore[misc]
+    assert "collection" in {damaged.part for damaged in world.observe().damaged}
+    assert world.violations() != []

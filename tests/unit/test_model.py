@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedpipe.errors import InvalidId, InvalidInput
 from embedpipe.lifecycle import Status
-from embedpipe.limits import METADATA_BYTES_MAX
+from embedpipe.limits import METADATA_BYTES_MAX, METADATA_KEYS_MAX
 from embedpipe.model import (
     BUILT_IN_KINDS,
     LINE,
@@ -19,6 +19,7 @@ from embedpipe.model import (
     BatchRow,
     Claim,
     EmbeddingModel,
+    Hit,
     Kind,
     ProviderBatch,
     Record,
@@ -114,7 +115,7 @@ CONTENT = st.tuples(st.sampled_from(["m", "m1", "m:"]), st.integers(1, 12), st.t
 def test_the_content_hash_is_equal_where_all_four_are(one: tuple, other: tuple) -> None:  # type: ignore[type-arg]
     def hashed(content: tuple) -> bytes:  # type: ignore[type-arg]
         model, dimensions, text, metadata = content
-        return content_hasher(model, dimensions)(text.encode(), metadata_json(metadata).encode())
+        return content_hasher(model, dimensions)([text], [metadata_json(metadata)])[0]
 
     equal = one[:3] == other[:3] and metadata_json(one[3]) == metadata_json(other[3])
     assert (hashed(one) == hashed(other)) == equal
@@ -204,3 +205,17 @@ def test_a_row_has_a_safe_id(batch_id: object) -> None:
 def test_a_model_makes_sense(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EmbeddingModel(**{"name": "m", "dimensions": 3, **wrong})  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(("given", "kept"), [(-2.4e-7, 0.0), (2.000001, 2.0), (0.25, 0.25)])
+def test_a_distance_is_cut_off_where_rounding_leaves_its_range(given: float, kept: float) -> None:
+    assert Hit(id="a", distance=given, document=None, metadata={}).distance == kept
+
+
+def test_metadata_has_a_bounded_number_of_names_and_is_the_records_own() -> None:
+    given = {f"name{at}": at for at in range(METADATA_KEYS_MAX)}
+    record = Record(id="a", text="t", metadata=given)
+    given["late"] = object()
+    assert "late" not in record.metadata
+    with pytest.raises(InvalidInput, match=r"1001 names; at most 1000\..*"):
+        Record(id="a", text="t", metadata=given)

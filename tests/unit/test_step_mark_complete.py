@@ -99,7 +99,7 @@ def test_the_records_of_another_batch_prove_nothing() -> None:
     for key, data in zip(keys, reversed(files), strict=True):
         world.objects.put(key, data)
     found = reasons(world)
-    assert {name: "fail their hash" in reason for name, reason in found.items()} == dict.fromkeys(names, True)
+    assert {name: "fails its hash" in reason for name, reason in found.items()} == dict.fromkeys(names, True)
     for key, data in zip(keys, files, strict=True):
         world.objects.put(key, data)
     settles(world)
