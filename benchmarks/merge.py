@@ -20,8 +20,8 @@ from embedpipe.limits import CHROMA_BATCH_MAX
 from embedpipe.steps.chunk import PACKED_BATCH_ROWS
 from embedpipe.steps.context import Context
 from embedpipe.steps.merge import final_merge
-from embedpipe.vectors import vector_column, vector_matrix, vectors_schema, write_arrow
-from embedpipe.wire import Chunk, DeltaRef, dump_many
+from embedpipe.vectors import sha256_file, vector_column, vector_matrix, vectors_schema, write_arrow
+from embedpipe.wire import Chunk, DeltaRef, Packed, dump_many
 
 DIMENSIONS = 256
 
@@ -50,6 +50,8 @@ def merged_cpu_s(ctx: Context, rows: pa.Table, folder: Path, execution_id: str) 
     ref = DeltaRef(batch_id="batch", delta_key="delta/", embedding_count=rows.num_rows)
     chunk = Chunk(index=0, chunk_id="chunk", execution_id=execution_id, deltas=(ref,))
     ctx.objects.upload(ctx.layout.intermediate_key(execution_id, chunk.chunk_id), path)
+    packed = Packed(index=0, chunk_id=chunk.chunk_id, rows=rows.num_rows, sha256=sha256_file(path))
+    ctx.objects.put(ctx.layout.packed_key(execution_id, chunk.chunk_id), packed.dump())
     ctx.objects.put(ctx.layout.chunks_key(execution_id), dump_many([chunk]))
     written = 0
 

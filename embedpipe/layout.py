@@ -96,6 +96,7 @@ class Layout:
     delta: str = _key("{database}/delta/{database}/{collection}/{delta_id}/", "database", "collection", "delta_id")
     chunks: str = _key("chunks/{execution_id}/chunks.json", "execution_id")
     intermediate: str = _key("intermediate/{execution_id}/{chunk_id}.arrow", "execution_id", "chunk_id")
+    packed: str = _key("intermediate/{execution_id}/{chunk_id}.json", "execution_id", "chunk_id")
     latest: str = _key("{database}/snapshot/latest.json", "database")
     snapshot: str = _key("{database}/snapshot/{version}/", "database", "version")
     journal: str = _key("{database}/snapshot/merging.json", "database")
@@ -188,6 +189,12 @@ class Layout:
     def intermediate_key(self, execution_id: str, chunk_id: str) -> str:
         """One sorted and packed chunk."""
         return self.intermediate.format(
+            execution_id=safe_id(execution_id, "execution_id"), chunk_id=safe_id(chunk_id, "chunk_id")
+        )
+
+    def packed_key(self, execution_id: str, chunk_id: str) -> str:
+        """What was packed into it, and its hash."""
+        return self.packed.format(
             execution_id=safe_id(execution_id, "execution_id"), chunk_id=safe_id(chunk_id, "chunk_id")
         )
 

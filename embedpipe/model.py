@@ -100,6 +100,10 @@ def _check_metadata(record: Record) -> None:
         size_bytes = len(_encode_sorted(dict(record.metadata)))
     except UnicodeEncodeError:
         raise InvalidInput(f"{_named(record)}: the metadata is not valid Unicode.") from None
+    except TypeError as error:  # a number of another library, which only looks like one of Python's
+        raise InvalidInput(
+            f"{_named(record)}: the metadata can't be stored: {error}.", hint="Convert its values: float(value)."
+        ) from None
     if size_bytes > METADATA_BYTES_MAX:
         raise InvalidInput(f"{_named(record)}: metadata of {size_bytes} bytes; at most {METADATA_BYTES_MAX}.")
 

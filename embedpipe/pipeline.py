@@ -24,9 +24,11 @@ from embedpipe.errors import (
     InvalidInput,
     ServiceError,
 )
+from embedpipe.layout import safe_id
 from embedpipe.model import BatchRow, Hit, Kind, Record, kind_named
 from embedpipe.reporting import ingest_report, open_rows, status_report, unaccounted
 from embedpipe.reports import Estimate, IngestReport, RunReport, StatusReport, SubmitReport
+from embedpipe.stages.creation import check_collection
 from embedpipe.stages.submit import Cut
 from embedpipe.steps import context, journal
 from embedpipe.steps.context import Context
@@ -113,7 +115,7 @@ class Pipeline:
         """Claim what is new of `records` and create its batches. Repeatable with one `execution_id`."""
         from embedpipe.steps.submit import submit
 
-        name = execution_id or self.context.clock.new_id()
+        name = safe_id(execution_id or self.context.clock.new_id(), "execution_id")
         # The records can be read once only: what fails after that is taken up by the next submit or ingest.
         counts: SubmitCounts = submit(self.context, records, execution_id=name)
         fields = {field.name for field in attrs.fields(SubmitReport)}
@@ -209,6 +211,8 @@ class Pipeline:
         base = context.read_base(ctx)
         if base.version is None:
             return []
+        if base.snapshot is not None:
+            check_collection(ctx.kind, ctx.model, (base.snapshot.model, base.snapshot.dimensions))
         vector = self._backends.embedder.embed([text], model=ctx.model.name, dimensions=ctx.model.dimensions)[0]
         with ctx.vectors.reading(ctx.kind.database, ctx.kind.collection, version=base.version) as collection:
             return collection.search(vector, k)

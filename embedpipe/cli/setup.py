@@ -11,7 +11,7 @@ from rich.console import Console
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import print_facts, show, table
-from embedpipe.config import CONFIG_FILE, DEFAULT_ROOT, Config
+from embedpipe.config import CONFIG_FILE, Config
 from embedpipe.errors import ConfigError
 
 _SECRET: Final = ("key", "secret", "token", "password", "credential")
@@ -41,18 +41,19 @@ def init(settings: Settings) -> None:
     Example:
       embedpipe init --root articles --kind article
     """
-    root = Path(settings.root or DEFAULT_ROOT)
-    path = root / CONFIG_FILE
     if settings.file is not None:
         raise ConfigError("init writes embedpipe.toml in the root.", hint="Leave --config out.")
-    created = not path.exists()
     config = settings.load()
+    root = config.root
+    path = root / CONFIG_FILE
+    created = not path.exists()
     if created:
         root.mkdir(parents=True, exist_ok=True)
         path.write_text(toml_text(config), encoding="utf-8")
     document = {"root": config.root, "file": path.absolute(), "created": created}
     words = "written" if created else "was there and stays as it is"
-    show(document, as_json=settings.json, human=lambda console: console.print(f"{path}: {words}", soft_wrap=True))
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    show(document, as_json=settings.json, human=lambda console: console.print(f"{shown}: {words}", soft_wrap=True))
 
 
 def toml_text(config: Config) -> str:

@@ -162,9 +162,9 @@ def estimate(settings: Settings, files: tuple[str, ...], format: Format, encodin
 
 
 def _in_memory(config: Config) -> Config:
-    """The same settings with backends that leave nothing behind."""
+    """The same settings with stores that leave nothing behind. The provider stays: it may know how to count tokens."""
     memory = Choice(backend="memory")
-    return attrs.evolve(config, objects=memory, table=memory, provider=memory, vectors=memory)
+    return attrs.evolve(config, objects=memory, table=memory, vectors=memory)
 
 
 def _print_estimate(console: Console, result: Estimate, cost_max: float | None) -> None:

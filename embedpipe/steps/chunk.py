@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from embedpipe import events
-from embedpipe.errors import CorruptData, NotFound, PreconditionFailed
+from embedpipe.errors import CorruptData, NewerSchema, NotFound, PreconditionFailed
 from embedpipe.stages import chunk as decide
-from embedpipe.steps.context import Context, download_checked, read_delta
+from embedpipe.steps.context import Context, download_checked, read, read_delta
 from embedpipe.wire import Chunk, Chunked, Damaged, DeltaRef, Packed, Result, dump_many
 
 PACKED_BATCH_ROWS = 2_048
@@ -48,7 +48,7 @@ def read_chunks(ctx: Context, execution_id: str) -> tuple[Chunk, ...]:
 def process(ctx: Context, *, execution_id: str, index: int) -> Packed:
     """Sort and pack one group: each id once, under its greatest claim. A damaged delta is left out and named."""
     from embedpipe.stages.streams import merged, rebatched
-    from embedpipe.vectors import write_arrow
+    from embedpipe.vectors import sha256_file, write_arrow
 
     chunk = read_chunks(ctx, execution_id)[index]
     damaged: list[Damaged] = []
@@ -56,17 +56,27 @@ def process(ctx: Context, *, execution_id: str, index: int) -> Packed:
         deltas = [table for ref in chunk.deltas if (table := mapped_delta(ctx, ref, folder, damaged)) is not None]
         report_damaged(ctx, damaged, execution_id)
         if not deltas:
-            return _packed(ctx, chunk, None, 0, damaged)
+            return _packed(ctx, chunk, damaged)
         schema = deltas[0].schema
         streams = [table.to_batches() for table in deltas]
         path = folder / "packed.arrow"
         rows = write_arrow(path, schema, rebatched(merged(streams, schema), PACKED_BATCH_ROWS))
         key = ctx.layout.intermediate_key(execution_id, chunk.chunk_id)
         ctx.objects.upload(key, path)
-    return _packed(ctx, chunk, key, rows, damaged)
+        packed = _packed(ctx, chunk, damaged, key=key, rows=rows, sha256=sha256_file(path))
+        ctx.objects.put(ctx.layout.packed_key(execution_id, chunk.chunk_id), packed.dump())
+    return packed
 
 
-def _packed(ctx: Context, chunk: Chunk, key: str | None, rows: int, damaged: list[Damaged]) -> Packed:
+def _packed(
+    ctx: Context,
+    chunk: Chunk,
+    damaged: list[Damaged],
+    *,
+    key: str | None = None,
+    rows: int = 0,
+    sha256: str | None = None,
+) -> Packed:
     return Packed(
         index=chunk.index,
         chunk_id=chunk.chunk_id,
@@ -74,7 +84,30 @@ def _packed(ctx: Context, chunk: Chunk, key: str | None, rows: int, damaged: lis
         intermediate_s3_bucket=ctx.objects.bucket,
         rows=rows,
         damaged=tuple(damaged),
+        sha256=sha256,
     )
+
+
+def packed_file(ctx: Context, execution_id: str, chunk: Chunk, folder: Path, damaged: list[Damaged]) -> Path | None:
+    """The intermediate file of a chunk, its hash checked. None where its iteration failed, or the file is not that one."""
+    from embedpipe.vectors import sha256_file
+
+    path = folder / f"{chunk.chunk_id}.arrow"
+    key = ctx.layout.intermediate_key(execution_id, chunk.chunk_id)
+    try:
+        found = read(ctx, Packed, ctx.layout.packed_key(execution_id, chunk.chunk_id))
+        if found is None:
+            return None
+        ctx.objects.download(key, path)
+        if sha256_file(path) == found[0].sha256:
+            return path
+        reason = f"{key} fails its hash."
+    except NewerSchema:
+        raise
+    except (CorruptData, NotFound) as error:
+        reason = error.message
+    damaged += (Damaged(batch_id=ref.batch_id, delta_key=ref.delta_key, reason=reason) for ref in chunk.deltas)
+    return None
 
 
 def report_damaged(ctx: Context, damaged: Iterable[Damaged], execution_id: str) -> None:

@@ -169,10 +169,14 @@ def download_catalog(ctx: Context, base: Base, folder: Path) -> Path | None:
     key = ctx.layout.snapshot_prefix(ctx.kind.database, base.snapshot.version) + ctx.layout.catalog_file
     path = folder / f"catalog-{base.snapshot.version}.arrow"
     if not path.exists():
-        ctx.objects.download(key, path)
+        restore = "Restore it from a backup or roll back."
+        try:
+            ctx.objects.download(key, path)
+        except NotFound:
+            raise CorruptData(f"{key} is missing.", hint=restore, key=key) from None
         if sha256_file(path) != base.snapshot.catalog_sha256:
             path.unlink()
-            raise CorruptData(f"{key} fails its hash.", hint="Restore it from a backup or roll back.", key=key)
+            raise CorruptData(f"{key} fails its hash.", hint=restore, key=key)
     return path
 
 

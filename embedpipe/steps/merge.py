@@ -21,7 +21,7 @@ from embedpipe.ports import Collection, Edition, VectorRows
 from embedpipe.stages.creation import check_collection
 from embedpipe.stages.merge import Counts, ancestors_of, join, version_name, won
 from embedpipe.steps import journal
-from embedpipe.steps.chunk import read_chunks, report_damaged
+from embedpipe.steps.chunk import packed_file, read_chunks, report_damaged
 from embedpipe.steps.context import Base, Context, download_catalog, read_base
 from embedpipe.steps.journal import Inheritance
 from embedpipe.wire import Chunk, Damaged, Latest, Merged, Snapshot
@@ -81,24 +81,23 @@ def final_merge(
 
 
 def _gather(ctx: Context, chunks: Sequence[Chunk], start: int, execution_id: str, folder: Path) -> _Group:
-    """Download neighbouring intermediates up to the row budget. A chunk that failed has none and is passed over."""
+    """Download neighbouring intermediates up to the row budget. A chunk without one is passed over."""
     taken: list[Chunk] = []
     paths: list[Path] = []
+    damaged: list[Damaged] = []
     rows = 0
     at = start
     while at < len(chunks):
         size = sum(ref.embedding_count for ref in chunks[at].deltas)
         if taken and rows + size > ctx.policy.merge_rows:
             break
-        path = folder / f"{chunks[at].chunk_id}.arrow"
-        try:
-            ctx.objects.download(ctx.layout.intermediate_key(execution_id, chunks[at].chunk_id), path)
+        path = packed_file(ctx, execution_id, chunks[at], folder, damaged)
+        if path is not None:
             taken.append(chunks[at])
             paths.append(path)
             rows += size
-        except NotFound:
-            pass
         at += 1
+    report_damaged(ctx, damaged, execution_id)
     return _Group(chunks=tuple(taken), paths=tuple(paths), next_chunk=at)
 
 

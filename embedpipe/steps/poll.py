@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +118,30 @@ def _store(look: _Poll, result: Result, etag: str | None) -> None:
 # --- asking the provider -------------------------------------------------------------------------------------------
 
 
-def _result(look: _Poll) -> Result:
-    if look.row.provider_batch_id is None:
-        return _without_name(look)
+class _ProviderRefuses(Exception):
+    """The provider answered 401 or 403. A store that does is another matter, and no `wait`."""
+
+
+@contextmanager
+def _asking_provider() -> Iterator[None]:
     try:
-        return _asked(look, look.row.provider_batch_id)
-    except Unauthorized:
+        yield
+    except Unauthorized as error:
+        raise _ProviderRefuses from error
+
+
+def _result(look: _Poll) -> Result:
+    name = look.row.provider_batch_id
+    try:
+        return _without_name(look) if name is None else _asked(look, name)
+    except _ProviderRefuses:
         return look.wait(WaitReason.UNAUTHORIZED, "unauthorized")
 
 
 def _asked(look: _Poll, provider_batch_id: str) -> Result:
     try:
-        batch = look.ctx.provider.retrieve(provider_batch_id)
+        with _asking_provider():
+            batch = look.ctx.provider.retrieve(provider_batch_id)
     except NotFound:
         return _unknown(look)
     reason = decide.look(batch)
@@ -156,15 +168,16 @@ def _unknown(look: _Poll) -> Result:
 
 def _project_is_ours(ctx: Context, row: BatchRow) -> bool:
     """Whether the provider knows the input file of this batch, or any batch of this root."""
-    if row.input_file_id is not None:
-        try:
-            next(iter(ctx.provider.content(row.input_file_id)), b"")
-        except NotFound:
-            pass
-        else:
-            return True
     identity = root_id(ctx)
-    return any(batch.metadata.get(METADATA_ROOT_ID) == identity for batch in ctx.provider.list())
+    with _asking_provider():
+        if row.input_file_id is not None:
+            try:
+                next(iter(ctx.provider.content(row.input_file_id)), b"")
+            except NotFound:
+                pass
+            else:
+                return True
+        return any(batch.metadata.get(METADATA_ROOT_ID) == identity for batch in ctx.provider.list())
 
 
 def _without_name(look: _Poll) -> Result:
@@ -172,10 +185,8 @@ def _without_name(look: _Poll) -> Result:
     ctx, row = look.ctx, look.row
     if not decide.search_overdue(row, look.register, ctx.clock.now(), ctx.policy):
         return look.wait(WaitReason.CREATING, "creating")
-    try:
+    with _asking_provider():
         found = next((b for b in ctx.provider.list() if b.metadata.get(METADATA_BATCH_ID) == row.batch_id), None)
-    except Unauthorized:
-        return look.wait(WaitReason.UNAUTHORIZED, "unauthorized")
     if found is None:
         given_up = look.overdue(WaitReason.NOT_FOUND, ctx.policy.give_up_after_s)
         if not given_up and not _project_is_ours(ctx, row):
@@ -224,9 +235,10 @@ def _read_file(look: _Poll, file_id: str | None, fold: Fold, scratch: Any) -> bo
     if file_id is None:
         return False
     try:
-        for line in parse_output(look.ctx.provider.content(file_id), scratch.dimensions):
-            if fold.take(line):
-                scratch.append(line.vector)
+        with _asking_provider():
+            for line in parse_output(look.ctx.provider.content(file_id), scratch.dimensions):
+                if fold.take(line):
+                    scratch.append(line.vector)
     except NotFound:
         return False
     return True

@@ -148,7 +148,7 @@ class Damaged(Envelope):
 
 @attrs.frozen(kw_only=True)
 class Packed(Envelope):
-    """What one chunk iteration returns."""
+    """What one chunk iteration returns, and what is stored beside the file that it packed."""
 
     index: int
     chunk_id: str
@@ -156,6 +156,8 @@ class Packed(Envelope):
     intermediate_s3_bucket: str | None = None
     rows: int
     damaged: tuple[Damaged, ...] = ()
+    sha256: str | None = None
+    """Of the intermediate file."""
 
 
 @attrs.frozen(kw_only=True)

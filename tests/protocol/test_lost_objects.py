@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from embedpipe.errors import CollectionMismatch, CorruptData, RefusedRequest, Unavailable, WriteConflict
-from embedpipe.events import DeltaLeftOut
+from embedpipe.errors import CollectionMismatch, CorruptData, RefusedRequest, Unauthorized, Unavailable, WriteConflict
+from embedpipe.events import DeltaLeftOut, ItemFailed
 from embedpipe.model import EmbeddingModel, Kind
 from embedpipe.wire import Journal
 from tests.harness import Faults, crash, dies
@@ -347,3 +347,37 @@ def test_an_audit_notices_a_collection_that_is_gone():
     world.vectors.__init__()  # type: ignore[misc]
     assert "collection" in {damaged.part for damaged in world.observe().damaged}
     assert world.violations() != []
+
+
+@pytest.mark.parametrize("name", [".arrow", ".json"])
+@pytest.mark.parametrize("garbage", [b"", b"changed"])
+def test_a_changed_intermediate_is_left_out_and_packed_again(name, garbage):
+    """Between chunk and merge the packed rows change: they are not published, and the next execution packs them anew."""
+    world = SmallWorld(QUICK)
+    world.pipeline().submit(records("a b", "1"))
+
+    def change() -> None:
+        (key,) = [key for key in keys(world, "intermediate/") if key.endswith(name)]
+        whole = world.objects.get(key).data
+        world.objects.put(key, garbage and (whole.replace(b"a 1", b"a 2") if name == ".arrow" else garbage))
+
+    faults = Faults().before("objects.get", change, on="/chunks.json", nth=3)
+    faults.pipeline(world).ingest()
+    faults.assert_struck()
+    assert world.observe().latest is None
+    assert len([event for event in world.events if isinstance(event, DeltaLeftOut)]) == 1
+    settle(world, texts("a b", "1"))
+
+
+def test_a_store_that_refuses_a_poll_is_not_the_provider():
+    """403 from the object store: the poll fails and says whose it is, and the register is no `unauthorized` wait."""
+    world = SmallWorld(QUICK)
+    world.pipeline().submit(records("a", "1"))
+
+    def refuse() -> None:
+        raise Unauthorized("The store says 403.")
+
+    Faults().before("objects.upload", refuse, on="/delta/").pipeline(world).ingest()
+    assert ["403" in event.error for event in world.events if isinstance(event, ItemFailed)] == [True]
+    assert world.observe().registers == {}
+    settle(world, texts("a", "1"))
