@@ -63,7 +63,7 @@ def test_a_pipeline_runs_against_it_with_failures(
     url, process = serve("--root", "there", "--failures", "failures.json")
     (tmp_path / "embedpipe.toml").write_text(
         f'[provider]\nbackend = "openai"\nbase_url = "{url}"\nmodel = "wordllama-l2-256"\ndimensions = 256\n'
-        "[limits]\nrequests_per_batch = 10\n[policy]\ncapacity_wait_s = 1\n[run]\npoll_interval_s = 0.2\n"
+        "[limits]\nrequests_per_batch = 8\n[policy]\ncapacity_wait_s = 1\n[run]\npoll_interval_s = 0.2\n"
     )
     words = ("apple pie", "a red car", "heavy rain")
     (tmp_path / "notes.txt").write_text("".join(f"{word}, note {number}\n" for number in range(8) for word in words))
