@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import Final
 
 from embedpipe.engine import Walked
@@ -12,13 +11,11 @@ from embedpipe.errors import CorruptData
 from embedpipe.lifecycle import OPEN, Status
 from embedpipe.model import BatchRow, Claim
 from embedpipe.reports import IngestReport, OpenBatch, StatusReport
-from embedpipe.steps.context import Context, healthy_rows, read_base, read_head, read_result, rows_and_retries
+from embedpipe.steps.context import Context, named, read_base, read_head, read_result, rows_and_retries, rows_under
 from embedpipe.wire import MarkCounts, Marked, Rejected, Result
 
 UNPROVEN: Final = ("unproven: ", "retry not stored: ")
 """How mark begins the reason of a batch that has ended at the provider and can't be completed."""
-ROWS_AT_ONCE: Final = 1_000
-"""[ours] Rows read in one go; bounds the memory of `status`."""
 
 
 def ingest_report(ctx: Context, execution_id: str, walked: Walked, *, ambiguous: int) -> IngestReport:
@@ -67,7 +64,7 @@ def status_report(ctx: Context) -> StatusReport:
     """How many batches are in which state, which are open, and what is published."""
     counts = dict.fromkeys(map(str, Status), 0)
     still_open = []
-    for row in _rows(ctx, Status):
+    for row in rows_under(ctx, Status):
         counts[row.status] += 1
         if row.status in OPEN:
             still_open.append(row)
@@ -89,23 +86,12 @@ def unaccounted(ctx: Context) -> tuple[str, ...]:
     head, _ = read_head(ctx)
     roots = [root.batch_id for root in head.open] if head else []
     rows = rows_and_retries(ctx, roots)
-    named = dict.fromkeys([*roots, *(name for row in rows.values() for name in row.retry_batch_ids)])
-    return tuple(name for name in named if name not in rows)
+    return tuple(name for name in named(roots, rows) if name not in rows)
 
 
 def open_rows(ctx: Context) -> tuple[BatchRow, ...]:
     """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
-    return tuple(sorted((row for row in _rows(ctx, OPEN) if row.status in OPEN), key=_age))
-
-
-def _rows(ctx: Context, statuses: Iterable[Status]) -> Iterator[BatchRow]:
-    """Rows of this kind that the index has under these statuses, each once and as the table itself says."""
-    table, kind = ctx.table, ctx.kind
-    names = iter(
-        dict.fromkeys(name for status in sorted(statuses) for name in table.by_status(kind.batch_type, status))
-    )
-    while block := list(islice(names, ROWS_AT_ONCE)):
-        yield from (row for row in healthy_rows(ctx, block).values() if row.serves(kind))
+    return tuple(sorted((row for row in rows_under(ctx, OPEN) if row.status in OPEN), key=_age))
 
 
 def _age(row: BatchRow) -> tuple[Claim, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from embedpipe.backends.batch_files import ENDPOINT
+from embedpipe.backends.batch_files import ENDPOINT, Body
 from embedpipe.errors import (
     EmbedpipeError,
     MisuseError,
@@ -69,18 +69,8 @@ class CreateBatch(msgspec.Struct):
             raise Refusal(400, f"completion_window must be {WINDOW}.", code="invalid_value", param="completion_window")
 
 
-class CreateEmbeddings(msgspec.Struct):
-    """Body of `POST /v1/embeddings`."""
-
-    model: str
-    input: str | list[str]
-    encoding_format: str = "float"
-    dimensions: int | None = None
-
-    @property
-    def texts(self) -> list[str]:
-        """The inputs."""
-        return [self.input] if isinstance(self.input, str) else self.input
+class CreateEmbeddings(Body):
+    """Body of `POST /v1/embeddings`: what a line of an input file has, asked at once."""
 
     def check(self) -> None:
         """`Refusal` of what the call itself has wrong."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,8 @@ from embedpipe.wire import Delta, Envelope, Head, Latest, Result, Root, Snapshot
 
 E = TypeVar("E", bound=Envelope)
 
-ROWS_AT_ONCE = 100
-"""[ours] Rows read in one go where one may be enough."""
+ROWS_AT_ONCE = 1_000
+"""[ours] Rows read in one go; bounds memory."""
 
 
 def _nothing() -> None:
@@ -145,19 +145,23 @@ def read_base(ctx: Context) -> Base:
 
 def _published_version(ctx: Context) -> str | None:
     """A version that the row of an ended batch names, if there is one."""
-    rows = _rows(ctx, (Status.COMPLETED,))
+    rows = rows_under(ctx, (Status.COMPLETED,))
     return next((row.snapshot_version for row in rows if row.snapshot_version is not None), None)
 
 
 def any_row(ctx: Context) -> str | None:
     """The id of some batch of this collection that has a row of ours, if there is one. The seed's have no ledger."""
-    return next((row.batch_id for row in _rows(ctx, Status) if row.seq is not None), None)
+    return next((row.batch_id for row in rows_under(ctx, Status) if row.seq is not None), None)
 
 
-def _rows(ctx: Context, statuses: Iterable[Status]) -> Iterator[BatchRow]:
-    names = (name for status in statuses for name in ctx.table.by_status(ctx.kind.batch_type, status))
-    while block := tuple(islice(names, ROWS_AT_ONCE)):
-        yield from (row for row in healthy_rows(ctx, block).values() if row.serves(ctx.kind))
+def rows_under(ctx: Context, statuses: Iterable[Status]) -> Iterator[BatchRow]:
+    """Rows of this collection that the index has under these statuses, each once and as the table itself says."""
+    table, kind = ctx.table, ctx.kind
+    names = iter(
+        dict.fromkeys(name for status in sorted(statuses) for name in table.by_status(kind.batch_type, status))
+    )
+    while block := list(islice(names, ROWS_AT_ONCE)):
+        yield from (row for row in healthy_rows(ctx, block).values() if row.serves(kind))
 
 
 def download_catalog(ctx: Context, base: Base, folder: Path) -> Path | None:
@@ -202,6 +206,11 @@ def rows_and_retries(ctx: Context, batch_ids: Sequence[str]) -> dict[str, BatchR
         found.update(rows)
         wanted = [name for row in rows.values() for name in row.retry_batch_ids if name not in found]
     return found
+
+
+def named(batch_ids: Iterable[str], rows: Mapping[str, BatchRow]) -> tuple[str, ...]:
+    """These batches and every retry that one of the rows names, each once, whether it has a row or not."""
+    return tuple(dict.fromkeys([*batch_ids, *(name for row in rows.values() for name in row.retry_batch_ids)]))
 
 
 def read_result(ctx: Context, batch_id: str) -> tuple[Result, str] | None:

@@ -17,7 +17,7 @@ import attrs
 from embedpipe.errors import CorruptData, NewerSchema
 from embedpipe.lifecycle import OPEN
 from embedpipe.steps.chunk import mapped_delta
-from embedpipe.steps.context import Context, read, read_head, rows_and_retries
+from embedpipe.steps.context import Context, named, read, read_head, rows_and_retries
 from embedpipe.wire import Chunk, Damaged, DeltaRef, Journal
 
 
@@ -107,8 +107,7 @@ def _write(
 def _not_ended(ctx: Context, batch_ids: Sequence[str]) -> tuple[str, ...]:
     """Those that have not ended, and their retries; as far as anybody can tell: a row that can't be read has not."""
     rows = rows_and_retries(ctx, tuple(batch_ids))
-    named = dict.fromkeys([*batch_ids, *(name for row in rows.values() for name in row.retry_batch_ids)])
-    return tuple(name for name in named if name not in rows or rows[name].status in OPEN)
+    return tuple(name for name in named(batch_ids, rows) if name not in rows or rows[name].status in OPEN)
 
 
 def _open_batches(ctx: Context) -> tuple[str, ...]:

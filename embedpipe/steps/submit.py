@@ -26,6 +26,7 @@ from embedpipe.steps.context import (
     any_row,
     download_catalog,
     download_checked,
+    named,
     read_base,
     read_delta,
     read_head,
@@ -169,9 +170,8 @@ def known_claims(
     from embedpipe.vectors import open_arrow
 
     # A batch whose row is not there yet, or can't be read, is as open as one whose row says so.
-    named = {root.batch_id for root in (head.open if head else ())}
-    named |= {name for row in rows.values() for name in row.retry_batch_ids}
-    open_ids = {name for name, row in rows.items() if row.status in OPEN} | (named - rows.keys())
+    names = named((root.batch_id for root in (head.open if head else ())), rows)
+    open_ids = {name for name in names if name not in rows or rows[name].status in OPEN}
     hashes = {root.batch_id: root.records_sha256 for root in (head.open if head else ())}
     hashes |= {name: row.records_sha256 for name, row in rows.items() if row.records_sha256 is not None}
     with ExitStack() as stack:
