@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CODE := embedpipe verify simulator tests benchmarks
 
 # Coverage is measured where the core runs in one process; it would double the time of the tests of whole systems.
@@ -23,8 +24,8 @@ demo: $(USER_STAMP)  ## Embed the Python language reference, then ask it questio
 	$(BIN)/embedpipe demo
 
 test: lint  ## Run everything CI runs: ruff, mypy, import contracts, pytest with coverage.
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(CORE_TESTS)
-	$(BIN)/python -m pytest $(SYSTEM_TESTS)
+	$(PYTEST) --cov --cov-report=term:skip-covered $(CORE_TESTS)
+	$(PYTEST) $(SYSTEM_TESTS)
 
 lint: $(DEV_STAMP)  ## Run the checks that need no test run.
 	$(BIN)/ruff check $(CODE)
