@@ -86,6 +86,7 @@ class Layout:
 
     root: str = _key("embedpipe.json")
     manifest: str = _key("manifests/{execution_id}/batches.json", "execution_id")
+    deployed_manifest: str = _key("poll_manifests/{execution_id}/manifest.json", "execution_id")
     items: str = _key("manifests/{execution_id}/items.json", "execution_id")
     result: str = _key("poll_results/{batch_id}/result.json", "batch_id")
     poll_results: str = _key("poll_results/{execution_id}/poll_results.json", "execution_id")
@@ -133,6 +134,10 @@ class Layout:
     def manifest_key(self, execution_id: str) -> str:
         """The listing of one execution."""
         return self.manifest.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def deployed_manifest_key(self, execution_id: str) -> str:
+        """Where deployments of the seed's design may have put it; read where the other is not, and never written."""
+        return self.deployed_manifest.format(execution_id=safe_id(execution_id, "execution_id"))
 
     def items_key(self, execution_id: str) -> str:
         """The same listing as a plain array, for a Distributed Map."""

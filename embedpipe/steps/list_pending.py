@@ -16,7 +16,7 @@ from embedpipe.wire import Listing, Manifest, dump_many
 def list_pending(ctx: Context, *, execution_id: str) -> Listing:
     """The batches that this execution looks at. The first manifest stored for an execution is its listing for good."""
     key = ctx.layout.manifest_key(execution_id)
-    stored = read(ctx, Manifest, key)
+    stored = read_manifest(ctx, execution_id)
     if stored is None:
         names = [name for status in decide.LISTED for name in ctx.table.by_status(ctx.kind.batch_type, status)]
         rows = decide.pending(healthy_rows(ctx, names).values(), ctx.kind)
@@ -24,14 +24,24 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
         fresh = decide.manifest(rows, ctx.kind, execution_id=execution_id, created_at=ctx.now_text())
         with suppress(PreconditionFailed):  # a delivery of the same execution was first: its manifest is the listing
             ctx.objects.put(key, fresh.dump(), if_none_match=True)
-        stored = read(ctx, Manifest, key)
+        stored = read_manifest(ctx, execution_id)
     else:
         _check_ours(ctx, stored[0])
     if stored is None:
         raise NotFound(f"{key} was written and can't be read.", hint="Check the object store.", key=key)
-    manifest = stored[0]
+    manifest, key = stored
     ctx.objects.put(ctx.layout.items_key(execution_id), dump_many(manifest.batches))
     return decide.listing(manifest, inline_max=ctx.policy.inline_batches_max, key=key, bucket=ctx.objects.bucket)
+
+
+def read_manifest(ctx: Context, execution_id: str) -> tuple[Manifest, str] | None:
+    """The listing of an execution and its key: ours, else what a deployment of the seed's design laid down. `CorruptData`."""
+    for key in (ctx.layout.manifest_key(execution_id), ctx.layout.deployed_manifest_key(execution_id)):
+        found = read(ctx, Manifest, key)
+        if found is not None:
+            decide.check_manifest(found[0], execution_id=execution_id, key=key)
+            return found[0], key
+    return None
 
 
 def _check_model(ctx: Context, rows: Iterable[BatchRow]) -> None:

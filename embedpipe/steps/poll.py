@@ -12,7 +12,7 @@ import attrs
 
 from embedpipe import events
 from embedpipe.errors import CorruptData, NewerSchema, NotFound, PreconditionFailed, Unauthorized
-from embedpipe.lifecycle import TERMINAL_ACTIONS, Status
+from embedpipe.lifecycle import TERMINAL_ACTIONS, Action, Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages import poll as decide
 from embedpipe.stages.creation import created_changes
@@ -73,7 +73,8 @@ def _read_register(ctx: Context, batch_id: str) -> tuple[Result | None, str | No
 def delta_is_whole(ctx: Context, result: Result) -> bool:
     """Whether the delta of a terminal result is there and passes its hashes."""
     if not result.delta_key:
-        return True  # the seed's failures have none
+        # The seed's failures have none. Neither have its partial results, but those have vectors to be read again.
+        return result.action is Action.HANDLE_FAILURE
     try:
         delta = read_delta(ctx, result.delta_key, result.delta_sha256)
         for file in delta.files:
@@ -90,11 +91,7 @@ def _store(look: _Poll, result: Result, etag: str | None) -> None:
     while True:
         if not decide.may_replace(stored, result, damaged=look.damaged):
             if look.damaged and stored is look.register:
-                raise CorruptData(
-                    f"The delta of batch {look.row.batch_id} is damaged, and polling again gives another retry set.",
-                    hint="Restore the delta from a backup; the batch stays open until then.",
-                    batch_id=look.row.batch_id,
-                )
+                raise _not_mended(look, result)
             return
         try:
             ctx.objects.put(key, result.dump(), if_none_match=etag is None, if_match=etag)
@@ -112,6 +109,18 @@ def _store(look: _Poll, result: Result, etag: str | None) -> None:
             rejected=result.rejected_count or 0,
             retry=result.retry_count or 0,
         )
+    )
+
+
+def _not_mended(look: _Poll, result: Result) -> CorruptData:
+    """Why a terminal result whose delta can't be used stays as it is."""
+    name, delta = look.row.batch_id, look.register.delta_key if look.register else None
+    again = f"the provider says '{result.reason or result.batch_status}'"
+    return CorruptData(
+        f"The delta of batch {name} ({delta or 'none is named'}) is missing, damaged or of another format, and "
+        + ("polling again gives another retry set." if result.action in TERMINAL_ACTIONS else f"{again} now."),
+        hint="Restore the delta from a backup; the batch stays open until then.",
+        batch_id=name,
     )
 
 
