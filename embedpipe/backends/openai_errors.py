@@ -32,7 +32,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "insufficient_quota": "Add credit or raise the budget of the project; until then the batches wait in line.",
     "billing_hard_limit_reached": "Raise the budget of the project; until then the batches wait in line.",
     "billing_not_active": "Set up billing for the account; until then the batches wait in line.",
-    "token_limit_exceeded": "Open batches fill the enqueued-token limit; the others wait in line until some have ended.",
+    "token_limit_exceeded": "Open batches fill the limit of enqueued tokens: the others wait; one too large alone is halved.",
 }
 
 _KEY_LIKE: Final = re.compile(r"\b(?:sk|sess|ek)-[\w*-]{6,}|(?i:\b(?:bearer|basic)\s+)[^\s'\"]{6,}")

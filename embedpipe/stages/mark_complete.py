@@ -16,7 +16,7 @@ import attrs
 from embedpipe.lifecycle import ENDINGS, OPEN, TERMINAL_ACTIONS, TRANSITIONS, Event, Status, advance
 from embedpipe.limits import PAUSE_MAX_S, Policy
 from embedpipe.model import BatchRow
-from embedpipe.stages.poll import Cause
+from embedpipe.stages.fold import Cause
 from embedpipe.wire import Mark, MarkCounts, Result, Retry
 
 RETRY_NAMESPACE: Final = UUID("8f0e5c9e-6e0b-5d53-9d5b-3c3a3d0f6f11")

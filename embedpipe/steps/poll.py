@@ -15,8 +15,10 @@ from embedpipe.errors import CorruptData, NewerSchema, NotFound, PreconditionFai
 from embedpipe.lifecycle import TERMINAL_ACTIONS, Action, Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages import poll as decide
+from embedpipe.stages.conclude import Conclusion, conclude, may_be_too_large, rejected_lines, retry_lines, was_alone
 from embedpipe.stages.creation import created_changes
-from embedpipe.stages.poll import Conclusion, Fold, WaitReason
+from embedpipe.stages.fold import Fold, settled
+from embedpipe.stages.poll import WaitReason
 from embedpipe.steps.batch_files import records_file
 from embedpipe.steps.context import Context, download_checked, read_delta, read_result, root_id
 from embedpipe.steps.create import METADATA_BATCH_ID, METADATA_ROOT_ID
@@ -226,11 +228,25 @@ def _collect(look: _Poll, batch: ProviderBatch) -> Result:
         scratch = stack.enter_context(Scratch(folder / "vectors.f32", row.dimensions))
         absent = not _read_file(look, batch.output_file_id, fold, scratch)
         _read_file(look, batch.error_file_id, fold, scratch)
-        if not decide.settled(batch, fold, output_absent=absent) and not _settle_overdue(look):
+        if not settled(batch, fold, output_absent=absent) and not _settle_overdue(look):
             return look.wait(WaitReason.SETTLING, batch.status)
         tries = records.column("tries").to_pylist() if records is not None else None
-        conclusion = decide.conclude(batch, fold, row=row, tries=tries, attempts_max=ctx.policy.attempts_max)
+        conclusion = conclude(
+            batch,
+            fold,
+            row=row,
+            tries=tries,
+            attempts_max=ctx.policy.attempts_max,
+            too_large=_is_too_large(look, batch),
+        )
         return _terminal(look, conclusion, fold, records, scratch, folder)
+
+
+def _is_too_large(look: _Poll, batch: ProviderBatch) -> bool:
+    if not may_be_too_large(batch, look.row):
+        return False
+    with _asking_provider():
+        return was_alone(batch, look.ctx.provider.list())
 
 
 def _settle_overdue(look: _Poll) -> bool:
@@ -270,7 +286,7 @@ def _conclude_without_files(look: _Poll, batch: ProviderBatch) -> Result:
         records = _records(look.ctx, look.row, folder, stack)
         fold = Fold(records.column("id").to_pylist() if records is not None else None)
         tries = records.column("tries").to_pylist() if records is not None else None
-        conclusion = decide.conclude(batch, fold, row=look.row, tries=tries, attempts_max=look.ctx.policy.attempts_max)
+        conclusion = conclude(batch, fold, row=look.row, tries=tries, attempts_max=look.ctx.policy.attempts_max)
         scratch = stack.enter_context(Scratch(folder / "vectors.f32", look.row.dimensions))
         return _terminal(look, conclusion, fold, records, scratch, folder)
 
@@ -287,8 +303,8 @@ def _terminal(look: _Poll, conclusion: Conclusion, fold: Fold, records: Any, scr
     dimensions = scratch.dimensions or row.dimensions or ctx.model.dimensions
     write_vectors(vectors_path, row, conclusion.order, fold, records, scratch, dimensions)
     bodies = {
-        ctx.layout.rejected_file: decide.rejected_lines(conclusion.rejected),
-        ctx.layout.retry_file: decide.retry_lines(conclusion.retry),
+        ctx.layout.rejected_file: rejected_lines(conclusion.rejected),
+        ctx.layout.retry_file: retry_lines(conclusion.retry),
     }
     files = [_upload_file(ctx, prefix, ctx.layout.vectors_file, vectors_path)]
     for name, data in bodies.items():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS, TRANSITIONS, Action, Event, Status
 from embedpipe.limits import Policy
 from embedpipe.model import BatchRow, Claim
+from embedpipe.stages.fold import Cause
 from embedpipe.stages.mark_complete import (
     before_proof,
     counts,
@@ -23,7 +24,6 @@ from embedpipe.stages.mark_complete import (
     retry_row,
     skip_reason,
 )
-from embedpipe.stages.poll import Cause
 from embedpipe.wire import Mark, Result, Retry
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
