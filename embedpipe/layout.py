@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from embedpipe.errors import ConfigError, InvalidId
+from embedpipe.lifecycle import Status
 from embedpipe.limits import ID_CHARS_MAX, RECORD_ID_BYTES_MAX
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -101,6 +102,7 @@ class Layout:
     latest: str = _key("{database}/snapshot/latest.json", "database")
     snapshot: str = _key("{database}/snapshot/{version}/", "database", "version")
     journal: str = _key("{database}/snapshot/merging.json", "database")
+    lease: str = _key("{database}/snapshot/lease.json", "database")
 
     # Names inside a delta and a snapshot.
     vectors_file: str = "vectors.arrow"
@@ -109,6 +111,8 @@ class Layout:
     delta_file: str = "delta.json"
     snapshot_file: str = "snapshot.json"
     catalog_file: str = "catalog.arrow"
+    collection_file: str = "collection.json"
+    collection_folder: str = "collection/"
 
     # Table attributes.
     pk: str = "PK"
@@ -126,6 +130,28 @@ class Layout:
     """Field of `model.BatchRow` -> attribute of the item, where the two differ."""
     statuses: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     """Our status name -> the deployment's, where the two differ."""
+    more_statuses: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    """Further words that others write -> our status that they count as, as `IN_PROGRESS` -> `PENDING`. We never write them."""
+
+    def __attrs_post_init__(self) -> None:
+        for word, status in self.more_statuses.items():
+            if status not in Status.__members__ or word in map(self.status_word, Status):
+                raise ConfigError(
+                    f"Layout field 'more_statuses' can't read {word!a} as {status!a}.",
+                    hint=f"Name a word of nobody else's, and one of {', '.join(Status)}.",
+                )
+
+    def status_word(self, status: Status) -> str:
+        """The word that is written for a status."""
+        return self.statuses.get(status.value, status.value)
+
+    def status_words(self, status: Status) -> tuple[str, ...]:
+        """Every word that is read as a status, the written one first.
+
+        >>> Layout(more_statuses={"IN_PROGRESS": "PENDING"}).status_words(Status.PENDING)
+        ('PENDING', 'IN_PROGRESS')
+        """
+        return self.status_word(status), *(word for word, meant in self.more_statuses.items() if meant == status)
 
     def root_key(self) -> str:
         """The identity of this root."""
@@ -214,6 +240,10 @@ class Layout:
     def journal_key(self, database: str) -> str:
         """The journal of a merge in place."""
         return self.journal.format(database=safe_name(database, "database"))
+
+    def lease_key(self, database: str) -> str:
+        """Who edits a collection that has no lock of its own."""
+        return self.lease.format(database=safe_name(database, "database"))
 
 
 SEED: Final = Layout()

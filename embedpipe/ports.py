@@ -146,6 +146,10 @@ class BatchProvider(Protocol):
         """Ask for the end; quiet where it has ended."""
         ...
 
+    def delete_file(self, file_id: str) -> None:
+        """Remove an input, output or error file of an ended batch for good; quiet where nothing is. The batch stays."""
+        ...
+
 
 class QueryEmbedder(Protocol):
     """Embeds a few texts at once, online: for questions, never for records."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 
 from embedpipe.errors import CorruptData
 from embedpipe.lifecycle import Status
@@ -21,6 +22,17 @@ def pending(rows: Iterable[BatchRow], kind: Kind) -> tuple[BatchRow, ...]:
     """The rows to poll, of this collection only, each once, oldest claim first."""
     listed = {row.batch_id: row for row in rows if row.status in LISTED and row.serves(kind)}
     return tuple(sorted(listed.values(), key=lambda row: (row.claim, row.batch_id)))
+
+
+def oldest_s(rows: Iterable[BatchRow], now: datetime) -> int:
+    """Seconds since the oldest of them was handed to the provider. A time in the future is no time.
+
+    >>> from datetime import UTC
+    >>> oldest_s([], datetime(2026, 1, 1, tzinfo=UTC))
+    0
+    """
+    began = (row.creating_at or row.submitted_at for row in rows)
+    return max((int((now - at).total_seconds()) for at in began if at is not None and at <= now), default=0)
 
 
 def manifest(rows: Iterable[BatchRow], kind: Kind, *, execution_id: str, created_at: str) -> Manifest:
@@ -42,9 +54,7 @@ def check_manifest(stored: Manifest, *, execution_id: str, key: str) -> None:
     """Refuse a stored listing that is not this execution's, or is not whole: `CorruptData`, before anything is polled."""
     problem = _problem(stored, execution_id)
     if problem:
-        raise CorruptData(
-            f"{key} {problem}.", hint="Start a new execution: it lists the open batches itself.", key=key
-        )
+        raise CorruptData(f"{key} {problem}.", hint="Start a new execution: it lists the open batches itself.", key=key)
 
 
 def _problem(stored: Manifest, execution_id: str) -> str | None:

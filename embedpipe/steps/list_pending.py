@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
+from embedpipe import events
 from embedpipe.errors import InvalidInput, NotFound, PreconditionFailed
 from embedpipe.model import BatchRow
 from embedpipe.stages import list_pending as decide
@@ -26,10 +27,12 @@ def list_pending(ctx: Context, *, execution_id: str) -> Listing:
             ctx.objects.put(key, fresh.dump(), if_none_match=True)
         stored = read_manifest(ctx, execution_id)
     else:
-        _check_ours(ctx, stored[0])
+        rows = _check_ours(ctx, stored[0])
     if stored is None:
         raise NotFound(f"{key} was written and can't be read.", hint="Check the object store.", key=key)
     manifest, key = stored
+    oldest_s = decide.oldest_s(rows, ctx.clock.now())
+    ctx.on_event(events.Listed(execution_id=execution_id, batches=manifest.total_batches, oldest_s=oldest_s))
     ctx.objects.put(ctx.layout.items_key(execution_id), dump_many(manifest.batches))
     return decide.listing(manifest, inline_max=ctx.policy.inline_batches_max, key=key, bucket=ctx.objects.bucket)
 
@@ -51,8 +54,8 @@ def _check_model(ctx: Context, rows: Iterable[BatchRow]) -> None:
             check_collection(ctx.kind, ctx.model, (row.model, row.dimensions))
 
 
-def _check_ours(ctx: Context, manifest: Manifest) -> None:
-    """Refuse the listing of an execution of another collection: its deltas would be merged into ours."""
+def _check_ours(ctx: Context, manifest: Manifest) -> tuple[BatchRow, ...]:
+    """The rows to poll. Refuses the listing of an execution of another collection: its deltas would be merged into ours."""
     rows = healthy_rows(ctx, (batch.batch_id for batch in manifest.batches))
     if not all(row.serves(ctx.kind) for row in rows.values()):
         raise InvalidInput(
@@ -60,3 +63,4 @@ def _check_ours(ctx: Context, manifest: Manifest) -> None:
             hint="Give each execution an id of its own.",
             execution_id=manifest.execution_id,
         )
+    return decide.pending(rows.values(), ctx.kind)

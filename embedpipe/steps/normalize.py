@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from embedpipe import events
 from embedpipe.errors import CorruptData, NotFound
 from embedpipe.stages import normalize as decide
 from embedpipe.steps.context import Context, read_result
@@ -22,9 +23,12 @@ def normalize(ctx: Context, *, execution_id: str, poll_results: Sequence[object]
         decide.with_own_name(batch, decide.one(batch, _register(ctx, batch.batch_id), given.get(batch.batch_id)))
         for batch in manifest.batches
     ]
-    decide.check_provider(results)
+    decide.check_provider(results, execution_id)
     key = ctx.layout.poll_results_key(execution_id)
     ctx.objects.put(key, dump_many(results))
+    for result in decide.unreadable(results):
+        reason = result.reason or ""
+        ctx.on_event(events.ResultUnreadable(execution_id=execution_id, batch_id=result.batch_id, reason=reason))
     return Normalised(batch_id=execution_id, poll_results_s3_key=key, poll_results_s3_bucket=ctx.objects.bucket)
 
 

@@ -23,7 +23,9 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.stepfunctions.parser.asl.component.common.path import result_path
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils import json_path
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from embedpipe.aws import state_machine
 from embedpipe.aws.handlers import Handler, handler
@@ -31,19 +33,24 @@ from embedpipe.aws.permissions import FUNCTIONS, action_of
 from embedpipe.aws.template import template
 from embedpipe.backends.dynamodb import DynamoDBBatchTable
 from embedpipe.backends.memory.behaviour import ChooseBehaviour, always_good
+from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.model import Kind
 from embedpipe.steps.call import CALLS
 from embedpipe.steps.context import Context
 from tests.contract.aws import Wire
 from tests.harness import Crash
-from tests.worlds import KIND, SmallWorld
+from tests.worlds import SmallWorld
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 BUCKET = "vectors"
 TABLE = "batches"
 DEADLINE_S = 300.0
+_parsed_definition = functools.cache(AmazonStateLanguageParser.parse)
+_parsed_path = functools.cache(json_path.parse)
+_parsed_result_path = functools.cache(result_path.parse)
+"""moto parses every definition twice, and every path each time it meets it."""
 NOBODY = "nobody"
 """Who calls outside a step: the test itself."""
 
@@ -85,14 +92,34 @@ class AwsWorld(SmallWorld):
         super().__init__(behaviour, **options)
         self.wire = Wire()
         self.recorder = Recorder(self.wire.session)
-        _make_stores(self.kind)
+        make_stores(self.kind)
         self.objects: Any = S3BlobStore(BUCKET, region=REGION, session=self.wire.session)
         self.table: Any = DynamoDBBatchTable(TABLE, self.clock, region=REGION, session=self.wire.session)
 
 
-def _make_stores(kind: Kind) -> None:
-    session = _session()
-    s3, dynamodb = (session.client(service, region_name=REGION) for service in ("s3", "dynamodb"))
+class QuickWorld(SmallWorld):
+    """All stores in memory, for many batches: S3 has what the state machine itself reads. Only inside `cloud`."""
+
+    def __init__(self, behaviour: ChooseBehaviour = always_good, **options: Any) -> None:
+        super().__init__(behaviour, **options)
+        make_stores(self.kind)
+        self.objects = Mirrored(BUCKET)
+
+
+class Mirrored(MemoryBlobStore):
+    """The arrays that a Distributed Map reads are in S3, too."""
+
+    def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        """As the port says."""
+        etag = super().put(key, data, if_none_match=if_none_match, if_match=if_match)
+        if key.endswith(("/items.json", "/chunks.json")):
+            _client("s3").put_object(Bucket=BUCKET, Key=key, Body=data)
+        return etag
+
+
+def make_stores(kind: Kind) -> None:
+    """The bucket and the table of the template."""
+    s3, dynamodb = _client("s3"), _client("dynamodb")
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     properties = template(kind)["Resources"]["Table"]["Properties"]
     names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
@@ -100,9 +127,10 @@ def _make_stores(kind: Kind) -> None:
 
 
 @functools.cache
-def _session() -> boto3.Session:
-    """Reads the SDK's service models once for all tests."""
-    return boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
+def _client(service: str) -> Any:
+    """Of nobody. Made once for all tests: most of what it costs is reading the SDK's service models."""
+    session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
+    return session.client(service)
 
 
 def straight(_: str, event: Mapping[str, Any], handle: Handler) -> dict[str, Any]:
@@ -116,7 +144,7 @@ class Cloud:
     def __init__(self, context: Callable[[], Context]) -> None:
         self.handlers = {name: handler(name, context) for name in CALLS}
         self.deliver: Deliver = straight
-        self.sfn = _session().client("stepfunctions")
+        self.sfn = _client("stepfunctions")
         self.invocations: list[tuple[str, Mapping[str, Any]]] = []
         """Every invocation: the step and its event."""
         self.failures: list[tuple[str, str]] = []
@@ -137,13 +165,15 @@ class Cloud:
         import time
 
         started = self.sfn.start_execution(stateMachineArn=machine, name=name, input=json.dumps(given or {}))
+        arn = started["executionArn"]
+        execution = stepfunctions_parser_backends[ACCOUNT][REGION].describe_execution(arn)
         end = time.monotonic() + DEADLINE_S
-        while time.monotonic() < end:
-            found: dict[str, Any] = self.sfn.describe_execution(executionArn=started["executionArn"])
-            if found["status"] != "RUNNING":
-                return found
-            time.sleep(0.01)
-        raise TimeoutError(name)
+        while execution.status == "RUNNING" and time.monotonic() < end:
+            time.sleep(0.005)
+        found: dict[str, Any] = self.sfn.describe_execution(executionArn=arn)
+        if found["status"] == "RUNNING":
+            raise TimeoutError(name)
+        return found
 
     def history(self, execution_arn: str) -> list[dict[str, Any]]:
         """All events of an execution."""
@@ -217,8 +247,9 @@ def cloud(context: Callable[[], Context], *, sleep: Callable[[float], None] = la
             return payload
 
         patch.setattr(LambdaBackend, "invoke", invoke)
-        patch.setattr(lambda_eval_utils, "boto_client_for", lambda region, service, **_: _session().client(service))
+        patch.setattr(lambda_eval_utils, "boto_client_for", lambda service, **_: _client(service))
         patch.setattr(retrier_decl, "time", SimpleNamespace(sleep=sleep))
-        for module in (json_path, result_path):
-            patch.setattr(module, "parse", functools.cache(module.parse))
+        patch.setattr(AmazonStateLanguageParser, "parse", staticmethod(_parsed_definition))
+        for module, parsed in ((json_path, _parsed_path), (result_path, _parsed_result_path)):
+            patch.setattr(module, "parse", parsed)
         yield made

@@ -404,7 +404,7 @@ def test_the_words_of_aws_are_understood(
 def test_what_cannot_be_reached_or_has_no_region_is_said(monkeypatch: pytest.MonkeyPatch, http: Cloud) -> None:
     with pytest.raises(Throttled, match=r"can't be reached .*table.endpoint_url"):
         DynamoDBBatchTable("t", CLOCK, endpoint_url="http://127.0.0.1:9", region="eu-central-1").put_new(row("b1"))
-    with pytest.raises(ConfigError, match="Set table.region, or AWS_REGION"):
+    with pytest.raises(ConfigError, match="Set table.region, or AWS_DEFAULT_REGION"):
         DynamoDBBatchTable("t", CLOCK).put_new(row("b1"))
     with pytest.raises(ConfigError, match="table.name is not set"):
         build(Config.load(flags={"table.backend": "dynamodb"}, env={}), clock=CLOCK)
@@ -485,3 +485,15 @@ def test_another_layout(http: Cloud) -> None:
     item = decode_item(found["Item"])
     assert item.items() >= {"version": 1, "state": "FAILED", "gpk": "STATUS#FAILED", "gsk": "b1|WORD_EMBEDDING"}.items()
     assert pending(table) == ["b2"]
+
+
+def test_words_of_others_are_read_and_never_written(http: Cloud, name: str) -> None:
+    layout = Layout(more_statuses={"IN_PROGRESS": "PENDING", "FINALIZING": "PENDING"})
+    table = DynamoDBBatchTable(name, CLOCK, layout, **http.where)
+    for number, word in enumerate(("FINALIZING", "PENDING", "IN_PROGRESS", "FAILED", "FINALIZING")):
+        write_all(http, name, [{**row_to_item(row(f"b{number}"), layout), "status": word, "GSI1PK": f"STATUS#{word}"}])
+    assert (pending(table), pending(table, after="b1")) == (["b0", "b1", "b2", "b4"], ["b2", "b4"])
+    assert table.update("b2", {"status": Status.FAILED}, status=Status.PENDING, revision=0).status is Status.FAILED
+    with pytest.raises(PreconditionFailed, match="b3 is FAILED"):
+        table.update("b3", {"reason": "x"}, status=Status.PENDING, revision=0)
+    assert pending(table) == ["b0", "b1", "b4"]

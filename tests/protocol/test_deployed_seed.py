@@ -19,14 +19,17 @@ from embedpipe.backends.batch_files import EXPIRED
 from embedpipe.backends.dynamodb_items import decode_item
 from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.backends.memory.provider import MemoryProvider, vector_of
+from embedpipe.backends.memory.table import MemoryBatchTable
 from embedpipe.errors import CorruptData, InvalidInput
-from embedpipe.layout import SEED
+from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import TERMINAL_ACTIONS, Action
-from embedpipe.model import WORD, ProviderIssue
+from embedpipe.model import LINE, WORD, ProviderIssue
+from embedpipe.steps.normalize import normalize
+from embedpipe.steps.poll import poll
 from embedpipe.wire import Result
 from tests.aws.cloud import AwsWorld
 from tests.contract.aws import in_process
-from tests.harness import Watched
+from tests.harness import Faults, Watched
 from tests.protocol.scenes import BETWEEN_S, QUICK_ONE, records
 from tests.worlds import SmallWorld
 
@@ -57,7 +60,9 @@ def ids(what: str) -> list[str]:
 def request(custom_id: str) -> bytes:
     """A line as the seed writes it: without `encoding_format`, so vectors come as numbers."""
     body = {"model": MODEL, "input": f"text of {custom_id}"}
-    return json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings", "body": body}).encode() + b"\n"
+    return (
+        json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings", "body": body}).encode() + b"\n"
+    )
 
 
 def deployed_provider(world: SmallWorld, folder: Path) -> MemoryProvider:
@@ -207,16 +212,16 @@ def test_new_records_join_and_win(at_hand: Deployed) -> None:
 @pytest.mark.parametrize(
     ("execution_id", "listed"), [(BEGUN, sorted(NOT_ENDED)), (BEGUN_LATER, ["merged", "no_result", "waiting"])]
 )
-def test_an_execution_that_was_begun_keeps_its_listing(deployed: Deployed, execution_id: str, listed: list[str]) -> None:
-    report = deployed.world.pipeline().ingest(execution_id=execution_id)
+def test_an_execution_that_was_begun_keeps_its_listing(at_hand: Deployed, execution_id: str, listed: list[str]) -> None:
+    report = at_hand.world.pipeline().ingest(execution_id=execution_id)
     assert report.listed == len(listed)
     key = SEED.poll_results_key(execution_id)
-    found = Result.load_many(deployed.world.objects.get(key).data, key)
+    found = Result.load_many(at_hand.world.objects.get(key).data, key)
     assert {result.batch_id for result in found} == {NAMES[what] for what in listed}
     assert all(result.openai_batch_id for result in found)
-    assert {what for what, status in statuses(deployed).items() if status != "PENDING"} == {*listed, "complete"}
-    deployed.world.pipeline().run()
-    check_ended(deployed)
+    assert {what for what, status in statuses(at_hand).items() if status != "PENDING"} == {*listed, "complete"}
+    at_hand.world.pipeline().run()
+    check_ended(at_hand)
 
 
 def test_their_listing_is_not_moved(at_hand: Deployed) -> None:
@@ -228,28 +233,37 @@ def test_their_listing_is_not_moved(at_hand: Deployed) -> None:
 
 
 def test_their_results_are_taken_where_registers_are_gone(at_hand: Deployed) -> None:
-    """Full results handed over in place of references, one of a batch whose register can't be read."""
-    from embedpipe.steps.normalize import normalize
-
+    """Full results handed over in place of references, of batches without a register, or with one that can't be read."""
     world = at_hand.world
-    full = json.loads(objects()[SEED.poll_results_key(BEGUN)])
+    full = json.loads(objects()[SEED.poll_results_key(BEGUN_LATER)])
     world.objects.write_raw(SEED.result_key(NAMES["merged"]), b"{torn")
-    world.objects.delete(SEED.result_key(NAMES["failed"]))
-    done = normalize(world.pipeline().context, execution_id=BEGUN, poll_results=[None, *full])
+    done = normalize(world.pipeline().context, execution_id=BEGUN_LATER, poll_results=[None, *full])
+    assert json.loads(world.objects.get(done.poll_results_s3_key).data) == full
+
+
+def test_references_of_theirs_lead_to_their_registers(at_hand: Deployed) -> None:
+    world = at_hand.world
+    bucket = "chromadb-dev-shared-buckets-vectors-c239843"
+    given = [
+        {"batch_id": name, "result_s3_key": SEED.result_key(name), "result_s3_bucket": bucket}
+        for name in NAMES.values()
+    ]
+    done = normalize(world.pipeline().context, execution_id=BEGUN, poll_results=given)
     found = Result.load_many(world.objects.get(done.poll_results_s3_key).data, "results")
-    by_name = {result.batch_id: result for result in found}
-    assert len(found) == len(NOT_ENDED)
-    assert by_name[NAMES["merged"]].to_dict() == full[0]
-    assert by_name[NAMES["failed"]].action is Action.HANDLE_FAILURE
-    assert by_name[NAMES["no_result"]].action is Action.UNREADABLE_RESULT
-    assert by_name[NAMES["cancelled"]].action is Action.UNREADABLE_RESULT  # an action that we don't know
+    actions = {result.batch_id: result.action for result in found}
+    assert actions == {
+        NAMES["no_result"]: Action.UNREADABLE_RESULT,
+        NAMES["waiting"]: Action.WAIT,
+        NAMES["merged"]: Action.PROCESS_RESULTS,
+        NAMES["failed"]: Action.HANDLE_FAILURE,
+        NAMES["partial"]: Action.PROCESS_PARTIAL,
+        NAMES["cancelled"]: Action.UNREADABLE_RESULT,  # an action that we don't know
+    }
 
 
 def test_lines_are_another_kinds(at_hand: Deployed) -> None:
     """The listing of the words is refused by the lines, and their row stays as it is."""
     world = at_hand.world
-    from embedpipe.model import LINE
-
     world.kind = LINE
     with pytest.raises(InvalidInput, match="another collection"):
         world.pipeline().ingest(execution_id=BEGUN)
@@ -267,7 +281,9 @@ def test_a_delta_of_another_format_is_read_again_from_the_provider(at_hand: Depl
     assert (theirs.action, ours.action) == (Action.PROCESS_RESULTS, Action.PROCESS_RESULTS)
     assert ours.delta_key not in (None, theirs.delta_key)
     assert theirs.delta_key is not None
-    assert world.objects.contents()[theirs.delta_key + "chroma.sqlite3"] == objects()[theirs.delta_key + "chroma.sqlite3"]
+    assert (
+        world.objects.contents()[theirs.delta_key + "chroma.sqlite3"] == objects()[theirs.delta_key + "chroma.sqlite3"]
+    )
 
 
 def test_their_failures_stay_as_they_said(at_hand: Deployed) -> None:
@@ -285,8 +301,6 @@ def test_without_its_provider_batch_a_delta_of_theirs_is_named(at_hand: Deployed
     world.provider._jobs.pop(f"batch_{PREFIX}000003")
     before = register(world, "merged")
     ctx = world.pipeline().context
-    from embedpipe.steps.poll import poll
-
     with pytest.raises(CorruptData, match=f"{before.delta_key}.*another format.*'not_found' now") as caught:
         poll(ctx, batch_id=NAMES["merged"], execution_id="e")
     assert "stays open" in caught.value.hint
@@ -298,8 +312,6 @@ def test_without_its_provider_batch_a_delta_of_theirs_is_named(at_hand: Deployed
 
 @pytest.mark.parametrize("what", sorted(NOT_ENDED))
 def test_a_poll_that_is_repeated_says_the_same(at_hand: Deployed, what: str) -> None:
-    from embedpipe.steps.poll import poll
-
     world = at_hand.world
     ctx = world.pipeline().context
     assert poll(ctx, batch_id=NAMES[what], execution_id="e1").batch_id == NAMES[what]
@@ -312,19 +324,34 @@ def test_a_poll_that_is_repeated_says_the_same(at_hand: Deployed, what: str) -> 
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def test_status_reads_them(deployed: Deployed) -> None:
-    deployed.world.clock.sleep(BETWEEN_S)
-    report = deployed.world.pipeline().status()
+def test_status_reads_them(at_hand: Deployed) -> None:
+    at_hand.world.clock.sleep(BETWEEN_S)
+    report = at_hand.world.pipeline().status()
     assert report.counts["PENDING"] == len(NOT_ENDED)
     assert report.counts["COMPLETED"] == 1
     assert {batch.batch_id for batch in report.open} == {NAMES[what] for what in NOT_ENDED}
     assert report.unaccounted == ()
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_rows_under_words_of_their_own(at_hand: Deployed, known: bool) -> None:
+    """The old poller may write what the provider says into the status. Where a layout has these words, they are open."""
+    world = at_hand.world
+    words = {"VALIDATING": "PENDING", "IN_PROGRESS": "PENDING", "FINALIZING": "PENDING"}
+    layout = Layout(more_statuses=words if known else {})
+    theirs = {"no_result": "VALIDATING", "waiting": "IN_PROGRESS", "merged": "FINALIZING"}
+    table = MemoryBatchTable(layout)
+    for item in at_hand.raw():
+        word = next((said for what, said in theirs.items() if item["PK"] == f"BATCH#{NAMES[what]}"), None)
+        table.write_raw(item if word is None else {**item, "status": word, "GSI1PK": f"STATUS#{word}"})
+    world.table, world.config = table, attrs.evolve(world.config, layout=layout)
+    world.pipeline().run()
+    assert statuses(at_hand) == (ENDS if known else {**ENDS, **theirs})
+    assert world.pipeline().status().counts["COMPLETED"] == (6 if known else 3)
+
+
 def test_items_of_others_are_never_read(at_hand: Deployed) -> None:
     """Not even asked for: the index gives rows of the kind alone, by their sort key."""
-    from tests.harness import Faults
-
     faults = Faults()
     world = at_hand.world
     world.pipeline(table=Watched(world.table, "table", faults)).run()
