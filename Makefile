@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CODE := embedpipe verify simulator tests benchmarks
 
 # Coverage is measured where the core runs in one process; it would double the time of the tests of whole systems.
@@ -23,8 +24,8 @@ demo: $(USER_STAMP)  ## Embed the Python language reference, then ask it questio
 	$(BIN)/embedpipe demo
 
 test: lint  ## Run everything CI runs: ruff, mypy, import contracts, pytest with coverage.
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(CORE_TESTS)
-	$(BIN)/python -m pytest $(SYSTEM_TESTS)
+	$(PYTEST) --cov --cov-report=term:skip-covered $(CORE_TESTS)
+	$(PYTEST) $(SYSTEM_TESTS)
 
 slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches through the state machine, with S3 and DynamoDB.
 	SLOW_TESTS=1 $(BIN)/python -m pytest --durations=0 tests/aws/test_state_machine.py

@@ -26,7 +26,7 @@ from embedpipe.errors import (
 )
 from embedpipe.layout import safe_id
 from embedpipe.model import BatchRow, Hit, Kind, Record, kind_named
-from embedpipe.reporting import ingest_report, open_rows, status_report, unaccounted
+from embedpipe.reporting import Ended, ended_elsewhere, ingest_report, open_rows, roots_of, status_report, unaccounted
 from embedpipe.reports import Estimate, IngestReport, RunReport, StatusReport, SubmitReport
 from embedpipe.stages.creation import check_collection
 from embedpipe.stages.submit import Cut
@@ -63,7 +63,7 @@ class Pipeline:
             checkpoint=self._checkpoint,
         )
         """What the steps are given."""
-        context.root_id(self.context)  # refuses a root of a newer version before anything else
+        context.check_root(self.context)  # refuses a root of a newer version before anything else
 
     @classmethod
     def open(
@@ -139,8 +139,9 @@ class Pipeline:
         began = clock.monotonic_s()
         ambiguous = len(self._tally.ambiguous)
         submitted = self.submit(records)
+        watched = roots_of(self.context, submitted.seq)
         reports: list[IngestReport] = []
-        while self._unfinished():
+        while self._unfinished(watched):
             self._checkpoint()
             reports.append(self.ingest())
             self._raise_if_stuck(reports)
@@ -154,19 +155,22 @@ class Pipeline:
         base = context.read_base(self.context)
         check_published(self.context, base)
         self._raise_if_unaccounted()
+        elsewhere = ended_elsewhere(self.context, watched, {report.execution_id for report in reports})
+        parts: list[IngestReport | Ended] = [*reports, elsewhere]
         return RunReport(
             records=submitted.records,
             skipped=submitted.skipped,
             batches=submitted.batches,
-            embedded=sum(report.vectors for report in reports),
-            rejected=sum(report.rejected for report in reports),
-            reasons=dict(sum((Counter(report.reasons) for report in reports), Counter[str]())),
-            retry_batches=sum(report.retry_batches for report in reports),
+            embedded=sum(part.vectors for part in parts),
+            rejected=sum(part.rejected for part in parts),
+            reasons=dict(sum((Counter(part.reasons) for part in parts), Counter[str]())),
+            retry_batches=sum(part.retry_batches for part in parts),
             ambiguous_creates=len(self._tally.ambiguous) - ambiguous,
             executions=len(reports),
             elapsed_s=clock.monotonic_s() - began,
             version=base.version,
             collection_count=base.snapshot.count if base.snapshot else 0,
+            completed_elsewhere=elsewhere.batches,
         )
 
     def estimate(self, records: Iterable[Record]) -> Estimate:
@@ -217,9 +221,11 @@ class Pipeline:
         with ctx.vectors.reading(ctx.kind.database, ctx.kind.collection, version=base.version) as collection:
             return collection.search(vector, k)
 
-    def _unfinished(self) -> bool:
-        """Whether a batch is open, or a merge that somebody died in is to be finished."""
-        return bool(self.open_rows()) or journal.to_finish(self.context)
+    def _unfinished(self, watched: set[str]) -> bool:
+        """Whether a batch is open, or a merge that somebody died in is to be finished. `watched` gains what is open."""
+        still_open = self.open_rows()
+        watched.update(row.batch_id for row in still_open)
+        return bool(still_open) or journal.to_finish(self.context)
 
     def open_rows(self) -> tuple[BatchRow, ...]:
         """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
@@ -236,9 +242,11 @@ class Pipeline:
 
     def _raise_if_stuck(self, reports: Sequence[IngestReport]) -> None:
         last = reports[-1]
-        if last.refusals and not last.listed:
+        if last.refusals and last.waiting <= len(last.refusals):
+            more = len(set(last.refusals)) - 1
+            others = f" (and {more} more reasons)" if more else ""
             raise ServiceError(
-                f"{last.waiting} batches wait to be created, and can't be: {last.refusals[0]}",
+                f"{last.waiting} batches wait to be created, and can't be: {last.refusals[0]}{others}",
                 hint="Fix what it says and run again; nothing is lost.",
             )
         recent = reports[-FAILED_EXECUTIONS_MAX:]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import attrs
 
 from embedpipe.engine import Walked
 from embedpipe.errors import CorruptData
@@ -13,9 +14,6 @@ from embedpipe.model import BatchRow, Claim
 from embedpipe.reports import IngestReport, OpenBatch, StatusReport
 from embedpipe.steps.context import Context, named, read_base, read_head, read_result, rows_and_retries, rows_under
 from embedpipe.wire import MarkCounts, Marked, Rejected, Result
-
-UNPROVEN: Final = ("unproven: ", "retry not stored: ")
-"""How mark begins the reason of a batch that has ended at the provider and can't be completed."""
 
 
 def ingest_report(ctx: Context, execution_id: str, walked: Walked, *, ambiguous: int) -> IngestReport:
@@ -42,12 +40,49 @@ def ingest_report(ctx: Context, execution_id: str, walked: Walked, *, ambiguous:
         failed=walked.failed_polls,
         version=walked.state["final_merge_result"]["version"],
         refusals=tuple(submitted["refusals"]),
-        unproven=tuple(
-            mark.reason or ""
-            for mark in marks
-            if mark.outcome == "skipped" and (mark.reason or "").startswith(UNPROVEN)
-        ),
+        unproven=tuple(mark.reason or "" for mark in marks if mark.unproven),
     )
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """What some batches gave."""
+
+    batches: int
+    vectors: int
+    rejected: int
+    reasons: Mapping[str, int]
+    retry_batches: int
+
+
+def ended_elsewhere(ctx: Context, watched: Iterable[str], ours: Collection[str]) -> Ended:
+    """What became of the batches `watched`, and of their retries, that other executions than `ours` completed."""
+    rows = [
+        row
+        for row in rows_and_retries(ctx, tuple(watched)).values()
+        if row.status not in OPEN and row.completed_by not in ours
+    ]
+    results = list(_results(ctx, rows))
+    return Ended(
+        batches=len(rows),
+        vectors=sum(result.embedding_count for result in results),
+        rejected=sum(result.rejected_count or 0 for result in results),
+        reasons=_reasons(ctx, results),
+        retry_batches=sum(len(row.retry_batch_ids) for row in rows),
+    )
+
+
+def _results(ctx: Context, rows: Iterable[BatchRow]) -> Iterator[Result]:
+    for row in rows:
+        found = read_result(ctx, row.batch_id)
+        if found is not None:
+            yield found[0]
+
+
+def roots_of(ctx: Context, seq: int | None) -> set[str]:
+    """The batches of one submission that the ledger still has."""
+    head, _ = read_head(ctx)
+    return {root.batch_id for root in head.open if root.seq == seq} if head else set()
 
 
 def _reasons(ctx: Context, results: Iterable[Result]) -> dict[str, int]:

@@ -71,6 +71,8 @@ class RunReport:
     elapsed_s: float
     version: str | None
     collection_count: int
+    completed_elsewhere: int = 0
+    """Batches that this run waited for and another one completed; what they gave is in the counts all the same."""
 
 
 @attrs.frozen(kw_only=True)

@@ -114,9 +114,7 @@ def existing(opened: Any, name: str, *, stored: str | None = None) -> ChromaColl
     return None if found is None else _wrapped(opened, found, name, dimensions_of(found))
 
 
-def ensured(
-    opened: Any, database: str, name: str, dimensions: int, *, stored: str | None = None
-) -> ChromaCollection:
+def ensured(opened: Any, database: str, name: str, dimensions: int, *, stored: str | None = None) -> ChromaCollection:
     """The collection, made where there is none. `CollectionMismatch` for other dimensions or another name."""
     stored = stored or chroma_name(name)
     with mapped_errors(f"Collection {name}"):

@@ -33,7 +33,9 @@ SAID_CHARS_MAX: Final = 200
 WRITES: Final = frozenset({"upsert", "delete", "create_collection", "delete_collection"})
 """Calls that change something there."""
 
-CREDENTIALS: Final = "Set CHROMA_CLIENT_AUTH_PROVIDER and CHROMA_CLIENT_AUTH_CREDENTIALS, which Chroma's own client reads."
+CREDENTIALS: Final = (
+    "Set CHROMA_CLIENT_AUTH_PROVIDER and CHROMA_CLIENT_AUTH_CREDENTIALS, which Chroma's own client reads."
+)
 NO_CHROMA: Final = "Does vectors.url lead to a Chroma server of version 1, and not to a proxy or a web page?"
 LOOK: Final = "Look at the server's log, and run again."
 

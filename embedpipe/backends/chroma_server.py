@@ -17,7 +17,7 @@ from embedpipe.backends.chroma_client import ensured, existing
 from embedpipe.backends.chroma_collection import ChromaCollection
 from embedpipe.backends.chroma_http import Server
 from embedpipe.backends.lease import leased
-from embedpipe.errors import NotFound, Throttled
+from embedpipe.errors import NotFound, Throttled, Unavailable
 from embedpipe.layout import SEED, Layout, safe_name
 from embedpipe.model import Hit
 from embedpipe.ports import BlobStore, Clock, Collection, Edition, VectorRows, VectorStore
@@ -31,6 +31,8 @@ SENT_NUMBER_BYTES: Final = 6
 """Of one number in base64, with some room."""
 READ_NUMBER_BYTES: Final = 20
 """Of one number in an answer, where it is text."""
+READINGS_MAX: Final = 20
+"""[ours] Readings of the same rows while others write."""
 TIMEOUTS_IN_LEASE: Final = 4
 """A wait for the network is this part of the lease, so that a request ends before another can have the lease."""
 
@@ -69,7 +71,7 @@ class ChromaServerStore:
             raise NotFound(
                 f"{self._server.where} has no collection {stored_name(database, name)}.", hint="Nothing was merged yet."
             )
-        yield ServerCollection(found)
+        yield SharedCollection(found)
 
     @contextmanager
     def editing(
@@ -83,9 +85,7 @@ class ChromaServerStore:
         """Waits for the lease. `WriteConflict` from a write when the lease is lost. `Throttled`, `CollectionMismatch`."""
         name = safe_name(collection, "collection")
         key = self._layout.lease_key(database)
-        with leased(
-            self._objects, key, self._clock, lease_s=self._lease_s, patience_s=self._patience_s
-        ) as held:
+        with leased(self._objects, key, self._clock, lease_s=self._lease_s, patience_s=self._patience_s) as held:
             if held is None:
                 raise Throttled(
                     f"Collection {stored_name(database, name)} has been edited by another for {self._patience_s:g} s.",
@@ -153,6 +153,27 @@ class ServerCollection:
     def search(self, vector: Vectors, k: int) -> list[Hit]:
         """As the port says."""
         return self._inner.search(vector, k)
+
+
+class SharedCollection(ServerCollection):
+    """A collection that others may be writing to. The server reads texts and vectors one after the other."""
+
+    def get(self, ids: Sequence[str]) -> VectorRows:
+        """As the port says: read until two readings agree, so that no row is half old. `Unavailable` if they never do."""
+        before = super().get(ids)
+        for _ in range(READINGS_MAX):
+            after = super().get(ids)
+            if _same(before, after):
+                return after
+            before = after
+        raise Unavailable(f"{len(ids)} rows changed during each of {READINGS_MAX} readings.", hint="Ask for fewer.")
+
+
+def _same(one: VectorRows, other: VectorRows) -> bool:
+    import numpy as np
+
+    texts_agree = (one.ids, one.documents, one.metadatas) == (other.ids, other.documents, other.metadatas)
+    return texts_agree and np.array_equal(one.vectors, other.vectors)
 
 
 def _requests(rows: VectorRows, dimensions: int) -> Iterator[VectorRows]:

@@ -34,7 +34,7 @@ LEASE_S_MAX: Final = 3_600.0
 """[ours] The longest that a stored lease may ask a waiter to wait."""
 BEATS: Final = 6
 """Signs of life within one lease, so that one or two may fail."""
-LOOKS: Final = 20
+LOOKS: Final = 60
 """Looks of a waiter within one lease."""
 LOOK_S_MAX: Final = 5.0
 

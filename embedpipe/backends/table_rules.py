@@ -74,9 +74,7 @@ class Range:
         """The ids greater than `after` that sort keys name. A comprehension, since an index has very many."""
         prefix, suffix = self.prefix, self.suffix
         start, behind = len(prefix), len(suffix)
-        found = [
-            key[start : len(key) - behind] for key in sort_keys if key.startswith(prefix) and key.endswith(suffix)
-        ]
+        found = [key[start : len(key) - behind] for key in sort_keys if key.startswith(prefix) and key.endswith(suffix)]
         return [batch_id for batch_id in found if batch_id > after]
 
 

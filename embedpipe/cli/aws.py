@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -13,6 +14,12 @@ from embedpipe.errors import InvalidInput
 from embedpipe.model import kind_named
 
 
+def _schedule(_: click.Context, __: click.Parameter, value: str) -> str:
+    if re.fullmatch(r"(rate|cron)\([^()]+\)", value) is None:
+        raise click.BadParameter(f"{value!a} is neither like 'rate(15 minutes)' nor like 'cron(0 * * * ? *)'.")
+    return value
+
+
 @click.group()
 def aws() -> None:
     """Put the pipeline up on AWS."""
@@ -20,7 +27,14 @@ def aws() -> None:
 
 @aws.command()
 @click.option("--out", required=True, metavar="DIR", help="Where the files go; made where it is missing.")
-@click.option("--schedule", default="rate(15 minutes)", show_default=True, metavar="WHEN", help="When to ingest.")
+@click.option(
+    "--schedule",
+    default="rate(15 minutes)",
+    show_default=True,
+    callback=_schedule,
+    metavar="WHEN",
+    help="When to ingest.",
+)
 @click.option("--force", is_flag=True, help="Write over files that are there and differ.")
 @common
 def template(settings: Settings, out: str, schedule: str, force: bool) -> None:

@@ -76,8 +76,13 @@ def read(ctx: Context, kind: type[E], key: str) -> tuple[E, str] | None:
     return kind.load(blob.data, key), blob.etag
 
 
+def check_root(ctx: Context) -> None:
+    """`NewerSchema` or `CorruptData` where this root can't be worked on; makes nothing."""
+    read(ctx, Root, ctx.layout.root_key())
+
+
 def root_id(ctx: Context) -> str:
-    """The identity of this root; made by whoever comes first."""
+    """The identity of this root; made by whoever is the first to need it."""
     key = ctx.layout.root_key()
     found = read(ctx, Root, key)
     if found is None:

@@ -98,10 +98,10 @@ def _mark_group(
         try:
             evidence.append(_gather(ctx, result, rows[result.batch_id], len(evidence), folder))
         except (CorruptData, NotFound) as error:
-            marks.append(_skipped(rows[result.batch_id], f"unproven: {error.message}"))
+            marks.append(_unproven(rows[result.batch_id], f"unproven: {error.message}"))
     for found, lacking in zip(evidence, _lacking(ctx, evidence, base, folder), strict=True):
         if lacking:
-            marks.append(_skipped(found.row, f"unproven: {lacking} records are not in the published catalog"))
+            marks.append(_unproven(found.row, f"unproven: {lacking} records are not in the published catalog"))
         else:
             marks.append(_end(ctx, found, base, execution_id))
     return marks
@@ -109,6 +109,10 @@ def _mark_group(
 
 def _skipped(row: BatchRow, reason: str) -> Mark:
     return Mark(batch_id=row.batch_id, outcome="skipped", status=row.status, reason=reason)
+
+
+def _unproven(row: BatchRow, reason: str) -> Mark:
+    return attrs.evolve(_skipped(row, reason), unproven=True)
 
 
 # --- proof ---------------------------------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ def _end(ctx: Context, found: _Evidence, base: Base, execution_id: str) -> Mark:
     except PreconditionFailed:
         return _changed_meanwhile(ctx, found.row, execution_id)
     except (CorruptData, NotFound) as error:
-        return _skipped(found.row, f"retry not stored: {error.message}")
+        return _unproven(found.row, f"retry not stored: {error.message}")
     return decide.ended_mark(row, execution_id)
 
 

@@ -115,8 +115,13 @@ def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> _
     base = read_base(ctx)
     if (seq := decide.seq_of(head, execution_id)) is not None:
         return seq, 0, 0, 0
-    if head is None and not _ledger_is_new(ctx, base):
-        return None
+    if head is None:
+        _refuse_second_collection(ctx)
+        earlier = _earlier_submission(ctx, base)
+        if earlier is not None and read_head(ctx)[0] is not None:
+            return None  # it came just now
+        if earlier is not None:
+            raise _lost_ledger(ctx, earlier)
     _check_collection(ctx, head, base)
     with known_claims(ctx, rows, base, head, folder) as known:
         roots, total, skipped = _write_parts(ctx, runs, known, (head.seq if head else 0) + 1, folder)
@@ -127,31 +132,38 @@ def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> _
     try:
         ctx.objects.put(key, moved.dump(), if_none_match=etag is None, if_match=etag)
     except (PreconditionFailed, WriteConflict):
-        return None
+        now = read_head(ctx)[0]
+        if decide.seq_of(now, execution_id) != moved.seq:
+            return None
+        # Ours all the same: the answer to a first try was lost, and another try met it.
     return (moved.seq if roots else None), len(roots), total, skipped
 
 
-def _ledger_is_new(ctx: Context, base: Base) -> bool:
-    """Whether this is the first submission to the database; False where somebody else's came first just now."""
-    key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
-    version, row = base.version, any_row(ctx)
-    if version is not None or row is not None:
-        if read_head(ctx)[0] is not None:
-            return False
-        there = f"version {version} was published" if version is not None else f"batch {row} was submitted"
-        raise CorruptData(
-            f"{key} is missing, and {there}.",
-            hint="Restore it from a backup: claims of a ledger begun anew would lose to older texts.",
-            key=key,
-        )
+def _refuse_second_collection(ctx: Context) -> None:
     prefix, suffix = ctx.layout.head_pattern(ctx.kind.database)
     other = next((info.key for info in ctx.objects.list(prefix) if info.key.endswith(suffix)), None)
-    if other is not None and other != key:
+    if other not in (None, ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)):
         raise CollectionMismatch(
             f"Database '{ctx.kind.database}' has another collection already: {other} is its ledger.",
             hint="One database holds one collection: use another database.",
         )
-    return True  # a ledger that came just now makes the write fail, and all is gathered again
+
+
+def _earlier_submission(ctx: Context, base: Base) -> str | None:
+    """What shows that the database has had a submission; None where this is the first."""
+    if base.version is not None:
+        return f"version {base.version} was published"
+    row = any_row(ctx)
+    return None if row is None else f"batch {row} was submitted"
+
+
+def _lost_ledger(ctx: Context, earlier: str) -> CorruptData:
+    key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
+    return CorruptData(
+        f"{key} is missing, and {earlier}.",
+        hint="Restore it from a backup: claims of a ledger begun anew would lose to older texts.",
+        key=key,
+    )
 
 
 def _check_collection(ctx: Context, head: Head | None, base: Base) -> None:

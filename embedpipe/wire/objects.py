@@ -180,9 +180,12 @@ class Mark(Envelope):
 
     batch_id: str
     outcome: str
+    """`marked`, `already_complete`, `skipped` or `missing`."""
     status: str | None = None
     reason: str | None = None
     retry_batch_ids: tuple[str, ...] = ()
+    unproven: bool | None = None
+    """Of a skipped one: whether its batch has ended at the provider, and could not be completed."""
 
 
 @attrs.frozen(kw_only=True)
