@@ -151,7 +151,7 @@ def _make_converter() -> MsgspecJsonConverter:
     converter = make_converter(detailed_validation=True)
 
     # `Action` has a hook of its own: the one for str would else take any text for it, since it is a str, too.
-    for exact in (str, int, bool, type(None)):
+    for exact in (str, int, float, bool, type(None)):
         converter.register_structure_hook(exact, _strict(exact))
     converter.register_structure_hook(Action, _action)
 

@@ -23,8 +23,9 @@ from verify.strategies import safe_ids
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 WHOLE = st.integers(-(2**70), 2**70)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none() | st.booleans() | WHOLE | FLOATS | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
@@ -57,7 +58,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from([str(action) for action in Action])
     if issubclass(kind, Envelope):
         return objects(kind)
-    return {str: TEXT, int: WHOLE, bool: st.booleans()}[kind]
+    return {str: TEXT, int: WHOLE, float: FLOATS, bool: st.booleans()}[kind]
 
 
 def objects(cls: type[Envelope]) -> st.SearchStrategy[dict[str, Any]]:
@@ -132,7 +133,7 @@ def _misfits(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, UnionType):
         (kind,) = (arm for arm in get_args(kind) if arm is not type(None))
     every = [TEXT, st.integers(-5, 1), st.booleans(), st.floats(0, 1), st.lists(st.none()), st.just({"batch_id": []})]
-    fitting = {str: 0, Action: None, int: 1, bool: 2}
+    fitting = {str: 0, Action: None, int: 1, bool: 2, float: 3}
     if get_origin(kind) is tuple:
         fits: int | None = 4
     else:
