@@ -123,7 +123,8 @@ def item_to_row(item: Mapping[str, Any], layout: Layout) -> BatchRow:
         elif attribute in names:
             if value is not None:
                 name = names[attribute]
-                values[name] = _row_value(name, value, layout, f"Table item {key}: {attribute}")
+                quick = type(value) is int and name in _INTEGERS and -(2**63) <= value < 2**63
+                values[name] = value if quick else _row_value(name, value, layout, f"Table item {key}: {attribute}")
         elif attribute not in structural:
             extra[attribute] = value
     missing = {"status", "batch_type"} - values.keys()
@@ -156,8 +157,6 @@ def _row_value(name: str, value: Any, layout: Layout, where: str) -> Any:
 
 def _whole_number(value: Any, where: str) -> int:
     """DynamoDB gives numbers as Decimal, which may be no number, or one with a million digits."""
-    if type(value) is int and -(2**63) <= value < 2**63:
-        return value
     try:
         fits = not isinstance(value, bool) and -(2**63) <= value < 2**63 and int(value) == value
     except (ArithmeticError, TypeError, ValueError):
