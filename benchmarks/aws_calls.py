@@ -44,7 +44,7 @@ Pairs = dict[str, tuple[Callable[[], object], Callable[[], object]]]
 """What is done -> ours, and the bare call."""
 
 
-class _Raw(io.BytesIO):
+class Raw(io.BytesIO):
     """A body as the HTTP library gives it."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
@@ -58,7 +58,7 @@ def session(answers: Answers) -> boto3.Session:
     def answer(request: Any, event_name: str, **_: Any) -> AWSResponse:
         headers, body = answers[event_name.rpartition(".")[2]]
         length = {"Content-Length": str(len(body))}
-        return AWSResponse(request.url, 200, HeadersDict({**headers, **length}), _Raw(body))
+        return AWSResponse(request.url, 200, HeadersDict({**headers, **length}), Raw(body))
 
     made.events.register("before-send", answer)
     return made
@@ -278,11 +278,11 @@ def _repeated(call: Callable[[], object], calls: int) -> Callable[[], None]:
     return work
 
 
-def run(rounds: int = 101) -> list[Figure]:
+def run(rounds: int = 101, turn_s: float = TURN_S) -> list[Figure]:
     """Each call of a backend over the bare one; over the resource, which converts types, where we do."""
     groups = (("S3", objects(), "boto3"), ("DynamoDB", rows(), "boto3"), ("DynamoDB", converted(), "boto3's resource"))
     return [
-        Figure(f"{service} {name}, over {bare}", compared(pair, rounds=rounds), TARGET)
+        Figure(f"{service} {name}, over {bare}", compared(pair, rounds=rounds, turn_s=turn_s), TARGET)
         for service, pairs, bare in groups
         for name, pair in pairs.items()
     ]

@@ -231,6 +231,7 @@ class VectorStore(Protocol):
     ) -> AbstractContextManager[Edition]:
         """Open for one merge on top of `version`, or empty where None. In place: waits for and holds the exclusive lock.
 
+        A store of versions may wait, too, while another editor is at work; by then `version` may be an old one.
         The lock ends with the process and never before the `with` block. `CollectionMismatch` where the stored
         collection has other dimensions.
         """

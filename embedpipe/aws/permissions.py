@@ -16,7 +16,7 @@ ROWS: Final = ("dynamodb:BatchGetItem", "dynamodb:Query")
 
 FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "submit": (*WRITE, *ROWS, "dynamodb:PutItem", "dynamodb:UpdateItem"),
-    "create_pending": (*READ, "s3:PutObject", *ROWS, "dynamodb:PutItem", "dynamodb:UpdateItem"),
+    "create_pending": (*READ, *ROWS, "dynamodb:PutItem", "dynamodb:UpdateItem"),
     "list_pending": (*WRITE, *ROWS),
     "poll": (*WRITE, "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
     "normalize": (*WRITE,),

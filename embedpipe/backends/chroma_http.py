@@ -32,6 +32,8 @@ SAID_CHARS_MAX: Final = 200
 """Of an answer, in a message."""
 WRITES: Final = frozenset({"upsert", "delete", "create_collection", "delete_collection"})
 """Calls that change something there."""
+COLLECTIONS: Final = frozenset({"get_collection", "create_collection"})
+"""Calls that answer with a collection."""
 
 CREDENTIALS: Final = (
     "Set CHROMA_CLIENT_AUTH_PROVIDER and CHROMA_CLIENT_AUTH_CREDENTIALS, which Chroma's own client reads."
@@ -103,9 +105,14 @@ class Server:
         begun: list[Any] = []
         try:
             return _client_class()(begun, self._timeout_s, self._tenant, self._database, settings)
-        except BaseException:
+        except BaseException as error:
             for client in begun:
                 _close(client)
+            if type(error).__name__ == "NotFoundError":
+                raise ConfigError(
+                    f"{self.where} has no database '{self._database}' of tenant '{self._tenant}'.",
+                    hint="Create it, or name another: vectors.database, vectors.tenant.",
+                ) from None
             raise
 
 
@@ -122,11 +129,11 @@ def _client_class() -> Any:
 
         def get_user_identity(self) -> Any:
             self._begun.append(self)
-            self._server._session.timeout = self._timeout_s
+            _session(self).timeout = self._timeout_s
             return super().get_user_identity()
 
         def _validate_tenant_database(self, tenant: str, database: str) -> None:
-            self._admin_client._server._session.timeout = self._timeout_s
+            _session(self._admin_client).timeout = self._timeout_s
             super()._validate_tenant_database(tenant, database)
 
     return Patient
@@ -136,8 +143,12 @@ def _close(client: Any) -> None:
     """With its two connections, which Chroma leaves open."""
     for part in (client, getattr(client, "_admin_client", None)):
         if part is not None:
-            part._server._session.close()
+            _session(part).close()
     client.close()
+
+
+def _session(client: Any) -> Any:
+    return client._server._session
 
 
 class _Answering:
@@ -158,7 +169,7 @@ class _Answering:
                 self._before_write()
             with answers(self._where):
                 found = value(*arguments, **named)
-            return _Answering(found, self._where, self._before_write) if name.endswith("t_collection") else found
+            return _Answering(found, self._where, self._before_write) if name in COLLECTIONS else found
 
         return call
 

@@ -108,7 +108,7 @@ class DynamoDBBatchTable:
         index_sk = self._layout.index_sk
         while True:
             items, last = self._page(wanted, start)
-            yield from wanted.batch_ids((item[index_sk].get("S", "") for item in items), after)
+            yield from wanted.batch_ids([item[index_sk].get("S", "") for item in items], after)
             if not last:
                 return
             start = {"ExclusiveStartKey": last}

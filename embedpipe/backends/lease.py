@@ -68,7 +68,7 @@ class Held:
         self._objects = objects
         self._key = key
         self._clock = clock
-        self._state = Lease(holder=clock.new_id(), lease_s=lease_s, renewed_at="")
+        self._state = Lease(holder=clock.new_id(), lease_s=float(lease_s), renewed_at="")
         self._etag: str | None = None
         self._alive = self._times()
         self._lost = False

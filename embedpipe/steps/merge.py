@@ -18,14 +18,14 @@ import attrs
 
 from embedpipe import events
 from embedpipe.errors import CorruptData, NotFound, PreconditionFailed, WriteConflict
-from embedpipe.model import metadata_from_json
-from embedpipe.ports import Collection, Edition, VectorRows
+from embedpipe.ports import Collection, Edition
 from embedpipe.stages.creation import check_collection
 from embedpipe.stages.merge import Counts, ancestors_of, join, version_name, won
 from embedpipe.steps import journal
 from embedpipe.steps.chunk import packed_file, read_chunks, report_damaged
 from embedpipe.steps.context import Base, Context, download_catalog, read_base
 from embedpipe.steps.journal import Inheritance
+from embedpipe.steps.upsert import read_back, to_vector_rows
 from embedpipe.wire import Chunk, Damaged, Latest, Merged, Snapshot
 
 CATALOG_BATCH_ROWS = 65_536
@@ -80,7 +80,7 @@ def final_merge(
         if not done.finished or next_chunk >= len(chunks) or ctx.clock.monotonic_s() >= until_s:
             break
     return Merged(
-        more=not done.finished or next_chunk < len(chunks),
+        more=next_chunk < len(chunks),
         next_chunk=next_chunk,
         version=done.version,
         inserted=total.inserted,
@@ -339,33 +339,3 @@ class _Attempt:
             now = read_base(ctx)
             return won(latest.version, now.latest, now.snapshot)
         return True
-
-
-def to_vector_rows(rows: Any) -> VectorRows:
-    """Arrow rows as the vector store takes them."""
-    import numpy as np
-
-    rows = rows.combine_chunks()
-    column = rows.column("vector")
-    vectors = np.concatenate([np.asarray(chunk.flatten()) for chunk in column.chunks]).reshape(rows.num_rows, -1)
-    return VectorRows(
-        ids=rows.column("id").to_pylist(),
-        vectors=vectors,
-        documents=rows.column("document").to_pylist(),
-        metadatas=[metadata_from_json(text or "") for text in rows.column("metadata").to_pylist()],
-    )
-
-
-def read_back(collection: Collection, block: VectorRows) -> None:
-    """Make sure that every row of `block` is in the collection. `CorruptData` names one that is not."""
-    found = set(_present(collection, block.ids))
-    if len(found) < len(block.ids):
-        missing = next(record_id for record_id in block.ids if record_id not in found)
-        raise CorruptData(
-            f"The vector store accepted {len(block.ids)} rows and does not hold {ascii(missing)[:80]}.",
-            hint="Run again; if it happens again, check the store's own log.",
-        )
-
-
-def _present(collection: Collection, ids: Sequence[str]) -> Iterator[str]:
-    yield from collection.get(ids).ids

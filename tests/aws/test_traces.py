@@ -104,6 +104,8 @@ def deployed(
     with cloud(context, sleep=lambda seconds: worlds[0].clock.sleep(seconds)) as made:
         worlds.append(kind_of_world(behaviour, **options))
         yield Deployed(made, worlds[0])
+        if isinstance(worlds[0], AwsWorld):
+            assert worlds[0].recorder.forbidden() == {}
 
 
 def dies_before(effect: str, on: str = "") -> Callable[[], Faults]:

@@ -82,7 +82,6 @@ COUNT_UP = """
     from embedpipe.errors import PreconditionFailed
     from embedpipe.lifecycle import Status
     from embedpipe.model import BatchRow
-from embedpipe.wire import row_to_item
 
     table, name, moves = SqliteBatchTable(Path(sys.argv[1])), sys.argv[2], 0
     rows = [BatchRow(batch_id=f"b{n}", batch_type="WORD_EMBEDDING", status=Status.PENDING, reason=name) for n in range(100)]
@@ -149,7 +148,6 @@ BEGIN_TOGETHER = """
     from embedpipe.backends.sqlite import SqliteBatchTable
     from embedpipe.lifecycle import Status
     from embedpipe.model import BatchRow
-from embedpipe.wire import row_to_item
 
     for attempt in range(40):
         closed, opened = os.pipe()
@@ -179,7 +177,6 @@ FILL_TABLE = """
     from embedpipe.errors import StorageFull
     from embedpipe.lifecycle import Status
     from embedpipe.model import BatchRow
-from embedpipe.wire import row_to_item
 
     table, kept = SqliteBatchTable(Path(sys.argv[1]) / "table"), []
     for number in range(100):

@@ -205,6 +205,7 @@ def test_only_what_was_used_last_stays_on_the_disk(place: Place) -> None:
     for name in "abc":
         versions.write(place.store(), Row(name, vector(1)))
         ids(place.store(), versions.latest[DATABASE])
+    (place.folder / "cache" / DATABASE / ".part-of-a-dead-editor").mkdir()
     ids(place.store(), "1-test")
     left = [path.name for path in (place.folder / "cache" / DATABASE).iterdir() if path.is_dir()]
     assert [name.partition(".")[0] for name in left] == ["1-test"]
@@ -252,9 +253,13 @@ def test_a_damaged_version_is_said_and_not_kept(place: Place, damage: str) -> No
     elif damage == "flipped":
         data = whole[key]
         place.objects.write_raw(key, data[:500] + bytes([data[500] ^ 1]) + data[501:])
+    elif damage == "not described":
+        place.objects.write_raw(described, whole[described].replace(b"chroma.sqlite3", b"other"))
     else:
-        other = b"../../x" if damage == "outside" else b"other"
-        place.objects.write_raw(described, whole[described].replace(b"chroma.sqlite3", other))
+        said = json.loads(whole[described])
+        data = b"no place of ours"
+        said["files"].append({"name": "../../x", "sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)})
+        place.objects.write_raw(described, json.dumps(said).encode())
     for work in (lambda: ids(place.store(), "1-test"), lambda: versions.write(place.store(), Row("b", vector(2)))):
         with pytest.raises(CorruptData, match="1-test/collection"):
             work()
@@ -424,7 +429,7 @@ def test_who_waited_for_another_starts_from_its_version(world: SmallWorld) -> No
         world.pipeline().ingest()
         passed(seconds)
 
-    lease = Lease(holder="busy", lease_s=60, renewed_at="2026-01-01T00:00:00Z")
+    lease = Lease(holder="busy", lease_s=60.0, renewed_at="2026-01-01T00:00:00Z")
     world.objects.put("notes/snapshot/lease.json", lease.dump())
     world.clock.sleep = publish
     world.pipeline().ingest()

@@ -44,9 +44,13 @@ def key(batch_id: str) -> dict[str, Any]:
 
 
 class DynamoDBSuite(BatchTableContract, abstract=True):
+    many_rows = 150
+
     @pytest.fixture(autouse=True)
-    def _cloud(self, cloud: Cloud) -> None:
+    def _cloud(self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
         self.aws = cloud
+        # So that an index of `many_rows` has three pages: a longer one takes moto many seconds.
+        monkeypatch.setattr("embedpipe.backends.dynamodb.PAGE_ROWS", 60)
 
     def create(self) -> str:
         return self.aws.new_table()
@@ -71,7 +75,6 @@ class TestInProcess(DynamoDBSuite):
 
 
 class TestOverHttp(DynamoDBSuite):
-    many_rows = 150
     increments = 2
 
     @pytest.fixture(scope="class")

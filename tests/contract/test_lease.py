@@ -76,7 +76,7 @@ def test_a_live_holder_keeps_it_as_long_as_it_works() -> None:
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_dead_holder_gives_way(damaged: bool) -> None:
     objects, clock = MemoryBlobStore(), MemoryClock()
-    held_by(objects, "dead", lease_s=40)
+    held_by(objects, "dead", lease_s=40.0)
     if damaged:
         objects.put(KEY, b"{")
     with leased(objects, KEY, clock, lease_s=60) as held:

@@ -73,7 +73,8 @@ def objects(cls: type[Envelope]) -> st.SearchStrategy[dict[str, Any]]:
         else:
             optional[name] = st.none() | values(kind)
     known = st.fixed_dictionaries(required, optional=optional)
-    unknown = st.dictionaries(TEXT | st.just("raw"), JSON, max_size=3)
+    names = (TEXT | st.just("raw")).filter(lambda name: name not in fields_of(cls))
+    unknown = st.dictionaries(names, JSON, max_size=3)
     return st.builds(lambda ours, theirs: list({**theirs, **ours}.items()), known, unknown).flatmap(
         lambda pairs: st.permutations(pairs).map(dict)
     )

@@ -18,7 +18,7 @@ from embedpipe.pipeline import Pipeline
 from embedpipe.stages import streams
 from embedpipe.steps import merge
 from embedpipe.steps.call import CALLS
-from tests.harness import SnapshotVectors
+from tests.harness import Faults, SnapshotVectors, crash, dies
 from tests.worlds import CONFIG, SmallWorld
 
 RECORDS = [Record(id=f"r{at:02d}", text=f"text {at}") for at in range(20)]
@@ -67,6 +67,21 @@ def test_a_group_is_left_when_time_is_over(inner: Any, opening_s: float, monkeyp
     assert sum(call["inserted"] for call in calls) == len(RECORDS)
     assert len({call["version"] for call in calls}) == len(calls) == (2 if opening_s == 0 else 3)
     assert [call["more"] for call in calls] == [True] * (len(calls) - 1) + [False]
+    assert world.violations(settled=True) == []
+
+
+def test_a_dead_writers_rows_are_written_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal that names them ends with the version: what was left out would be in nobody's memory."""
+    monkeypatch.setattr(merge, "UPSERT_ROWS", 4)
+    monkeypatch.setattr(streams, "WINDOW_BYTES", 1)
+    policy = Policy(merge_budget_s=2, merge_rows=1_000, chunk_rows=1_000)
+    world = SmallWorld(config=attrs.evolve(CONFIG, policy=policy))
+    world.pipeline().submit(RECORDS)
+    faults = Faults().after("collection.upsert", crash)
+    assert dies(faults.pipeline(world).run)
+    world.vectors = Slow(world.vectors, world.clock, 100)
+    [call] = _final_merges(world.pipeline(), world)
+    assert (call["more"], call["inserted"]) == (False, len(RECORDS))
     assert world.violations(settled=True) == []
 
 
