@@ -26,6 +26,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
+from embedpipe.backends.dynamodb_items import encode_item
 from embedpipe.layout import SEED, Layout
 
 REGION: Final = "eu-central-1"
@@ -226,3 +227,14 @@ def _lost(request: Any) -> None:
     finally:
         http.close()
     raise ReadTimeoutError(endpoint_url=request.url)
+
+
+PER_WRITE: Final = 25  # AWS takes no more; moto would
+
+
+def write_all(cloud: Cloud, table: str, items: list[dict[str, object]]) -> None:
+    """Items put around every port."""
+    client = cloud.client("dynamodb")
+    for start in range(0, len(items), PER_WRITE):
+        puts = [{"PutRequest": {"Item": encode_item(item)}} for item in items[start : start + PER_WRITE]]
+        assert not client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"]

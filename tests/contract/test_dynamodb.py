@@ -33,7 +33,7 @@ from embedpipe.lifecycle import Status
 from embedpipe.limits import BATCH_GET_KEYS_MAX
 from embedpipe.model import BatchRow
 from embedpipe.wire import row_to_item
-from tests.contract.aws import Cloud, Wire, in_process, made_up, over_http
+from tests.contract.aws import Cloud, Wire, in_process, made_up, over_http, write_all
 from verify.contracts import BatchTableContract
 
 CLOCK = SystemClock()
@@ -87,7 +87,6 @@ class TestOverHttp(DynamoDBSuite):
 # --- what is special ---------------------------------------------------------------------------------------------------
 
 FOREIGN = 10_000
-PER_WRITE = 25  # AWS takes no more; moto would
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +135,6 @@ def foreign_item(number: int) -> dict[str, object]:
         {"PK": f"USER#{number}", "SK": "STATUS", "GSI1PK": "STATUS#PENDING", "GSI1SK": f"USER#{number:05}"},
         {"PK": f"PLAIN#{number}", "SK": "STATUS"},
     )[number % 4] | {"TYPE": "THEIRS", "number": number}
-
-
-def write_all(cloud: Cloud, table: str, items: list[dict[str, object]]) -> None:
-    client = cloud.client("dynamodb")
-    for start in range(0, len(items), PER_WRITE):
-        puts = [{"PutRequest": {"Item": encode_item(item)}} for item in items[start : start + PER_WRITE]]
-        assert not client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"]
 
 
 def theirs(cloud: Cloud, table: str) -> dict[tuple[object, object], dict[str, object]]:
