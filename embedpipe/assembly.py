@@ -1,8 +1,8 @@
 """From the name of a backend to a live one: the table of names, and the one place that imports backends.
 
 Any class that fits a port can be named as `package.module:Class`. Its constructor is given the options of its section
-as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits`, `model`, `dimensions`
-and `send_dimensions`. What it annotates as `Path` is given one, absolute.
+as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits`, `model`, `dimensions`,
+`send_dimensions` and, below `[table]` and `[vectors]`, `objects`. What it annotates as `Path` is given one, absolute.
 """
 
 from __future__ import annotations
@@ -71,6 +71,20 @@ BACKENDS: Final[Mapping[str, Mapping[str, Builtin]]] = {
     },
     "vectors": {
         "chroma": Builtin("embedpipe.backends.chroma:ChromaVectorStore", {"root": Path("chroma")}),
+        "chroma_s3": Builtin(
+            "embedpipe.backends.chroma_s3:ChromaSnapshotStore",
+            {"cache": Path("chroma-cache"), "lease_s": 60.0, "patience_s": 300.0},
+        ),
+        "chroma_server": Builtin(
+            "embedpipe.backends.chroma_server:ChromaServerStore",
+            {
+                "url": "",
+                "tenant": "default_tenant",
+                "database": "default_database",
+                "lease_s": 120.0,
+                "patience_s": 600.0,
+            },
+        ),
         "memory": Builtin("embedpipe.backends.memory.vectors:MemoryVectorStore"),
     },
 }

@@ -311,7 +311,7 @@ def build(config: Config, *, clock: Clock) -> Backends:
     Raises `ConfigError` for a backend that cannot be imported, does not fit its port or its model, `MissingExtra`, and what the
     backends themselves raise.
     """
-    offered = {
+    offered: dict[str, Any] = {
         "clock": clock,
         "layout": config.layout,
         "limits": config.limits,
@@ -327,8 +327,9 @@ def build(config: Config, *, clock: Clock) -> Backends:
             return backend
 
         provider = open_one("provider", config.provider)
+        objects = offered["objects"] = open_one("objects", config.objects)
         backends = Backends(
-            objects=open_one("objects", config.objects),
+            objects=objects,
             table=open_one("table", config.table),
             provider=provider,
             embedder=embedder_of(provider),

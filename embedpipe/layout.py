@@ -15,6 +15,7 @@ import attrs
 
 from embedpipe.errors import ConfigError, InvalidId
 from embedpipe.key_patterns import fields_of, may_meet, problem_of
+from embedpipe.lifecycle import Status
 from embedpipe.limits import ID_CHARS_MAX, RECORD_ID_BYTES_MAX
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -125,7 +126,7 @@ def _word(default: str) -> str:
 
 _APART: Final = (
     ("vectors_file", "rejected_file", "retry_file", "delta_file"),
-    ("snapshot_file", "catalog_file"),
+    ("snapshot_file", "catalog_file", "collection_file"),
     ("pk", "sk", "index_pk", "index_sk", "type_attribute"),
 )
 """Fields whose values stand side by side, so that no two may be equal."""
@@ -137,6 +138,7 @@ class Layout:
 
     root: str = _key("embedpipe.json")
     manifest: str = _key("manifests/{execution_id}/batches.json", "execution_id")
+    deployed_manifest: str = _key("poll_manifests/{execution_id}/manifest.json", "execution_id")
     items: str = _key("manifests/{execution_id}/items.json", "execution_id")
     result: str = _key("poll_results/{batch_id}/result.json", "batch_id")
     poll_results: str = _key("poll_results/{execution_id}/poll_results.json", "execution_id")
@@ -151,6 +153,7 @@ class Layout:
     latest: str = _key("{database}/snapshot/latest.json", "database")
     snapshot: str = _key("{database}/snapshot/{version}/", "database", "version")
     journal: str = _key("{database}/snapshot/merging.json", "database")
+    lease: str = _key("{database}/snapshot/lease.json", "database")
 
     # Names inside a delta and a snapshot.
     vectors_file: str = _file("vectors.arrow")
@@ -159,6 +162,8 @@ class Layout:
     delta_file: str = _file("delta.json")
     snapshot_file: str = _file("snapshot.json")
     catalog_file: str = _file("catalog.arrow")
+    collection_file: str = _file("collection.json")
+    collection_folder: str = attrs.field(default="collection/", validator=_template((), key=True, folder=True))
 
     # Table attributes.
     pk: str = _word("PK")
@@ -176,8 +181,34 @@ class Layout:
     """Field of `model.BatchRow` -> attribute of the item, where the two differ."""
     statuses: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     """Our status name -> the deployment's, where the two differ."""
+    more_statuses: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    """Further words that others write -> our status that they count as, as `IN_PROGRESS` -> `PENDING`. We never write them."""
+
+    def status_word(self, status: Status) -> str:
+        """The word that is written for a status."""
+        return self.statuses.get(status.value, status.value)
+
+    def status_words(self, status: Status) -> tuple[str, ...]:
+        """Every word that is read as a status, the written one first.
+
+        >>> Layout(more_statuses={"IN_PROGRESS": "PENDING"}).status_words(Status.PENDING)
+        ('PENDING', 'IN_PROGRESS')
+        """
+        return self.status_word(status), *(word for word, meant in self.more_statuses.items() if meant == status)
 
     def __attrs_post_init__(self) -> None:
+        self._check_words()
+        self._check_apart()
+
+    def _check_words(self) -> None:
+        for word, status in self.more_statuses.items():
+            if status not in Status.__members__ or word in map(self.status_word, Status):
+                raise ConfigError(
+                    f"Layout field 'more_statuses' can't read {word!a} as {status!a}.",
+                    hint=f"Name a word of nobody else's, and one of {', '.join(Status)}.",
+                )
+
+    def _check_apart(self) -> None:
         for names in _APART:
             for name, other_name in combinations(names, 2):
                 if getattr(self, name) == getattr(self, other_name):
@@ -202,6 +233,10 @@ class Layout:
     def manifest_key(self, execution_id: str) -> str:
         """The listing of one execution."""
         return self.manifest.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def deployed_manifest_key(self, execution_id: str) -> str:
+        """Where deployments of the seed's design may have put it; read where the other is not, and never written."""
+        return self.deployed_manifest.format(execution_id=safe_id(execution_id, "execution_id"))
 
     def items_key(self, execution_id: str) -> str:
         """The same listing as a plain array, for a Distributed Map."""
@@ -278,6 +313,10 @@ class Layout:
     def journal_key(self, database: str) -> str:
         """The journal of a merge in place."""
         return self.journal.format(database=safe_name(database, "database"))
+
+    def lease_key(self, database: str) -> str:
+        """Who edits a collection that has no lock of its own."""
+        return self.lease.format(database=safe_name(database, "database"))
 
 
 SEED: Final = Layout()

@@ -40,15 +40,18 @@ def aws() -> None:
 def template(settings: Settings, out: str, schedule: str, force: bool) -> None:
     """Write a SAM template, the state machines and a Dockerfile for one kind. Needs no account and sends nothing.
 
+    Settings of [layout], [limits], [policy] and [retry] go with it, in an embedpipe.toml of its own.
+
     \b
     Example:
       embedpipe aws template --kind word --out deploy
       cd deploy && sam build -t template.json && sam deploy --guided
     """
+    from embedpipe.aws.settings import choices
     from embedpipe.aws.template import files
 
     config = settings.load()
-    made = files(kind_named(config.kind), layout=config.layout, schedule=schedule)
+    made = files(kind_named(config.kind), choices(config, schedule))
     folder = Path(out)
     texts = {folder / name: text if isinstance(text, str) else json_text(text) + "\n" for name, text in made.items()}
     differing = [path for path, text in texts.items() if path.exists() and path.read_text() != text]

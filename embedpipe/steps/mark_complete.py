@@ -29,6 +29,7 @@ from embedpipe.steps.context import (
     read_base,
     read_delta,
 )
+from embedpipe.steps.provider_files import delete_files
 from embedpipe.wire import Delta, Mark, MarkCounts, Marked, Rejected, Result, Retry
 
 log = logging.getLogger("embedpipe.mark_complete")
@@ -51,6 +52,8 @@ def mark_complete(ctx: Context, *, poll_results_s3_key: str, execution_id: str) 
     ctx.objects.put(key, Marked(execution_id=execution_id, marks=tuple(marks)).dump())
     counts = decide.counts(marks, results, key=key, bucket=ctx.objects.bucket)
     _report(ctx, counts, execution_id)
+    if ctx.policy.delete_provider_files:
+        delete_files(ctx, [mark.batch_id for mark in marks if mark.outcome == "marked"], execution_id)
     return counts
 
 

@@ -151,6 +151,30 @@ class Journal(Envelope):
 
 
 @attrs.frozen(kw_only=True)
+class CollectionFiles(Envelope):
+    """`collection.json` of one version, written last: the files of its collection."""
+
+    database: str
+    collection: str
+    files: tuple[FileHash, ...]
+    schema: int | None = schema_field()
+
+
+@attrs.frozen(kw_only=True)
+class Lease(Envelope):
+    """`lease.json`: who edits a collection. It moves by `If-Match` only."""
+
+    holder: str | None = None
+    """A name of one holding only; None where it is free."""
+    beat: int = 0
+    """One more at each sign of life, so that no two states are equal."""
+    lease_s: float
+    """Without a sign of life for this long, the holder is dead."""
+    renewed_at: str
+    schema: int | None = schema_field()
+
+
+@attrs.frozen(kw_only=True)
 class Mark(Envelope):
     """What mark did with one batch."""
 

@@ -15,8 +15,10 @@ import attrs
 import click
 
 from embedpipe import assembly, config, errors, flow, lifecycle, limits, retry
+from embedpipe.aws import permissions, template
 from embedpipe.cli import cli
 from embedpipe.cli.commands import COMMANDS
+from embedpipe.model import WORD
 from tests.docs.pages import GENERATED, PAGES, ROOT
 
 
@@ -170,6 +172,31 @@ def _field_docs(cls: type[Any]) -> Iterator[tuple[str, str]]:
                 yield field.target.id, " ".join(str(said.value).split())
 
 
+# --- AWS -----------------------------------------------------------------------------------------------------------
+
+
+def functions_table() -> str:
+    body = [
+        [
+            code(step.name),
+            code(step.state.format(kind="Word")),
+            ", ".join(map(code, sorted(permissions.FUNCTIONS[step.name]))),
+        ]
+        for step in (*flow.SUBMIT, *flow.INGEST)
+    ]
+    return rows(["function", "state (for `word`)", "may do, on our bucket, table and index"], body)
+
+
+def alarms_table() -> str:
+    resources = template.template(WORD)["Resources"]
+    found = {name: body["Properties"] for name, body in resources.items() if body["Type"] == "AWS::CloudWatch::Alarm"}
+    body = [
+        [code(name), code(f"{alarm['Namespace']} {alarm['MetricName']}"), alarm["AlarmDescription"]]
+        for name, alarm in found.items()
+    ]
+    return rows(["alarm", "metric", "what it means"], body)
+
+
 # --- pages ---------------------------------------------------------------------------------------------------------
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
@@ -181,6 +208,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "exit-codes": exit_codes_table,
     "errors": errors_table,
     "settings": settings_table,
+    "functions": functions_table,
+    "alarms": alarms_table,
 }
 
 

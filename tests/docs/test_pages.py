@@ -26,7 +26,7 @@ MODULES = {path.stem for path in (ROOT / "embedpipe").iterdir()}
 SUFFIXES = (".json", ".jsonl", ".toml", ".arrow", ".py", ".sqlite3")
 LANGUAGES = {"python", "sh", "text", "toml", "json", "mermaid"}
 SHELL_WORDS = {"until", "while", "do", "done"}
-PLAIN_COMMANDS = {"git", "cd", "pip", "sleep"}
+PLAIN_COMMANDS = {"git", "cd", "pip", "sleep", "aws", "sam", "moto_server"}
 
 
 # --- examples ------------------------------------------------------------------------------------------------------
@@ -52,6 +52,15 @@ def run(block: Block, path: Path, namespace: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compiled, namespace)  # noqa: S102  our own pages
     return out.getvalue()
+
+
+@pages
+def test_settings_files_are_read(path: Path, tmp_path: Path) -> None:
+    """Each block of settings is a whole file, without unknown keys or wrong types."""
+    for block in blocks(path.read_text()):
+        if block.language == "toml":
+            (tmp_path / "embedpipe.toml").write_text(block.text)
+            Config.load(file=tmp_path / "embedpipe.toml", env={})
 
 
 @pages

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from embedpipe.errors import ConfigError, InvalidId
 from embedpipe.key_patterns import may_meet
 from embedpipe.layout import SEED, Layout, record_id, safe_id, safe_name
+from embedpipe.lifecycle import Status
 from embedpipe.limits import ID_CHARS_MAX, KEY_BYTES_MAX, RECORD_ID_BYTES_MAX
 from verify.strategies import safe_ids
 
@@ -271,3 +272,13 @@ def test_the_seeds_keys() -> None:
     assert SEED.head_key("words", "receipt_words") == "words/submissions/receipt_words/head.json"
     assert SEED.latest_key("words") == "words/snapshot/latest.json"
     assert SEED.snapshot_prefix("words", "6-ab") == "words/snapshot/6-ab/"
+
+
+@pytest.mark.parametrize("wrong", [{"IN_PROGRESS": "OPEN"}, {"COMPLETED": "PENDING"}, {"PENDING": "PENDING"}])
+def test_a_word_of_others_is_one_status_and_nobody_elses(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="more_statuses"):
+        Layout(more_statuses=wrong)
+    assert Layout(statuses={"PENDING": "open"}, more_statuses={"PENDING": "PENDING"}).status_words(Status.PENDING) == (
+        "open",
+        "PENDING",
+    )
