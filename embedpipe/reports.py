@@ -51,6 +51,8 @@ class IngestReport:
     """What the provider refused for reasons that waiting does not help."""
     unproven: tuple[str, ...] = ()
     """Of each ended batch that could not be completed: why."""
+    stuck: int = 0
+    """Listed batches whose poll failed, or that could not be completed, or both."""
 
 
 @attrs.frozen(kw_only=True)

@@ -48,10 +48,13 @@ def read_manifest(ctx: Context, execution_id: str) -> tuple[Manifest, str] | Non
 
 
 def _check_model(ctx: Context, rows: Iterable[BatchRow]) -> None:
-    """Refuse to poll what was submitted for another model: its vectors would fit nowhere. The seed's rows name none."""
-    for row in rows:
-        if row.model is not None and row.dimensions is not None:
-            check_collection(ctx.kind, ctx.model, (row.model, row.dimensions))
+    """Refuse to poll what was submitted for another model: its vectors would fit nowhere. The seed's rows name none.
+
+    Where some rows name this model, another's row is damaged: its own poll says so, and costs nobody else.
+    """
+    found = [(row.model, row.dimensions) for row in rows if row.model is not None and row.dimensions is not None]
+    if found and (ctx.model.name, ctx.model.dimensions) not in found:
+        check_collection(ctx.kind, ctx.model, found[0])
 
 
 def _check_ours(ctx: Context, manifest: Manifest) -> tuple[BatchRow, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from embedpipe.errors import CorruptData, NewerSchema, NotFound, PreconditionFai
 from embedpipe.lifecycle import TERMINAL_ACTIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages import poll as decide
-from embedpipe.stages.conclude import Conclusion, conclude, may_be_too_large, was_alone
-from embedpipe.stages.creation import created_changes
+from embedpipe.stages.conclude import Conclusion, conclude, may_be_too_large, retry_lines, was_alone
+from embedpipe.stages.creation import check_collection, created_changes
 from embedpipe.stages.fold import Fold, settled
 from embedpipe.stages.poll import WaitReason
 from embedpipe.steps import delta
@@ -68,6 +69,8 @@ def poll(ctx: Context, *, batch_id: str, execution_id: str) -> Reference:
     row = ctx.table.get_many([batch_id]).get(batch_id)
     if row is None:
         raise NotFound(f"Batch {batch_id} has no row in the table.", hint="Was it deleted by hand?", batch_id=batch_id)
+    if row.model is not None and row.dimensions is not None:
+        check_collection(ctx.kind, ctx.model, (row.model, row.dimensions))
     look = _Poll(ctx=ctx, row=row, register=register, execution_id=execution_id, damaged=terminal)
     result = _result(look)
     _store(look, result, etag)
@@ -228,15 +231,27 @@ def _collect(look: _Poll, batch: ProviderBatch) -> Result:
         if not settled(batch, fold, output_absent=absent) and not _settle_overdue(look):
             return look.wait(WaitReason.SETTLING, batch.status)
         tries = records.column("tries").to_pylist() if records is not None else None
-        conclusion = conclude(
+        conclusion = _concluded(look, batch, fold, tries)
+        return look.ended(conclusion, fold, records, scratch, folder)
+
+
+def _concluded(look: _Poll, batch: ProviderBatch, fold: Fold, tries: Sequence[int] | None) -> Conclusion:
+    """Whether a batch is too large alone is a judgement of its time: where a delta is mended, the first one stands."""
+    judged = _is_too_large(look, batch)
+    conclusions = [
+        conclude(
             batch,
             fold,
-            row=row,
+            row=look.row,
             tries=tries,
-            attempts_max=ctx.policy.attempts_max,
-            too_large=_is_too_large(look, batch),
+            attempts_max=look.ctx.policy.attempts_max,
+            too_large=too_large,
         )
-        return look.ended(conclusion, fold, records, scratch, folder)
+        for too_large in ((judged, not judged) if look.damaged else (judged,))
+    ]
+    before = look.register.retry_sha256 if look.register else None
+    same = (found for found in conclusions if hashlib.sha256(retry_lines(found.retry)).hexdigest() == before)
+    return next(same, conclusions[0])
 
 
 def _is_too_large(look: _Poll, batch: ProviderBatch) -> bool:
