@@ -12,10 +12,10 @@ CODE := embedpipe verify simulator tests benchmarks
 
 # Coverage is measured where the core runs in one process; it would double the time of the tests of whole systems.
 CORE_TESTS := tests/unit tests/property tests/protocol embedpipe verify simulator
-SYSTEM_TESTS := tests/architecture tests/aws tests/cli tests/contract tests/crash tests/docs
+SYSTEM_TESTS := tests/architecture tests/aws tests/cli tests/contract tests/crash tests/docs tests/verify
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock clean
+.PHONY: help demo test slow lint format bench lock clean
 
 help:  ## Show this list.
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,9 @@ demo: $(USER_STAMP)  ## Embed the Python language reference, then ask it questio
 test: lint  ## Run everything CI runs: ruff, mypy, import contracts, pytest with coverage.
 	$(PYTEST) --cov --cov-report=term:skip-covered $(CORE_TESTS)
 	$(PYTEST) $(SYSTEM_TESTS)
+
+slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches through the state machine, with S3 and DynamoDB.
+	SLOW_TESTS=1 $(BIN)/python -m pytest --durations=0 tests/aws/test_state_machine.py
 
 lint: $(DEV_STAMP)  ## Run the checks that need no test run.
 	$(BIN)/ruff check $(CODE)

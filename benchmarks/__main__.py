@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks import join, many, merge, parse, plan, start, whole
+from benchmarks import aws_calls, handler, ingest_calls, join, many, merge, parse, plan, start, whole
 from benchmarks.measure import Figure
 
 TABLE = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
-PACKAGES = ("msgspec", "numpy", "pyarrow", "pysimdjson", "pybase64", "chromadb", "wordllama")
+PACKAGES = ("msgspec", "numpy", "pyarrow", "pysimdjson", "pybase64", "chromadb", "wordllama", "boto3")
 
 
 def parsed(lines: int = 20_000, rounds: int = 5, few: int = 2_000, many_lines: int = 50_000) -> list[Figure]:
@@ -36,6 +36,9 @@ FULL: dict[str, Callable[[], list[Figure]]] = {
     "merge": merge.run,
     "whole": whole.run,
     "many": many.run,
+    "aws_calls": aws_calls.run,
+    "ingest_calls": ingest_calls.run,
+    "handler": handler.run,
 }
 QUICK: dict[str, Callable[[], list[Figure]]] = {
     "start": lambda: start.run(rounds=1),
@@ -45,6 +48,9 @@ QUICK: dict[str, Callable[[], list[Figure]]] = {
     "merge": lambda: merge.run(200, rounds=1),
     "whole": lambda: whole.run(200),
     "many": lambda: many.run(40, 80),
+    "aws_calls": lambda: aws_calls.run(rounds=1, turn_s=0),
+    "ingest_calls": lambda: ingest_calls.run(2),
+    "handler": lambda: handler.run(60, 30, ["base64"]),
 }
 
 

@@ -1,8 +1,8 @@
 """From the name of a backend to a live one: the table of names, and the one place that imports backends.
 
 Any class that fits a port can be named as `package.module:Class`. Its constructor is given the options of its section
-as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits`, `model`, `dimensions`
-and `send_dimensions`. What it annotates as `Path` is given one, absolute.
+as keyword arguments and, where it has parameters of these names, `clock`, `layout`, `limits`, `model`, `dimensions`,
+`send_dimensions` and, below `[table]` and `[vectors]`, `objects`. What it annotates as `Path` is given one, absolute.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from embedpipe.errors import ConfigError, MissingExtra
+from embedpipe.errors import ConfigError, EmbedpipeError, MissingExtra
 from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, QueryEmbedder, VectorStore
 
 if TYPE_CHECKING:
     from embedpipe.ports import Vectors
 
-__all__ = ["BACKENDS", "PORTS", "Backends", "Builtin", "close", "construct", "embedder_of"]
+__all__ = ["BACKENDS", "PORTS", "Backends", "Builtin", "Choice", "close", "construct", "embedder_of"]
 
 PORTS: Final[Mapping[str, type]] = {
     "objects": BlobStore,
@@ -71,10 +71,34 @@ BACKENDS: Final[Mapping[str, Mapping[str, Builtin]]] = {
     },
     "vectors": {
         "chroma": Builtin("embedpipe.backends.chroma:ChromaVectorStore", {"root": Path("chroma")}),
+        "chroma_s3": Builtin(
+            "embedpipe.backends.chroma_s3:ChromaSnapshotStore",
+            {"cache": Path("chroma-cache"), "lease_s": 60.0, "patience_s": 300.0},
+        ),
+        "chroma_server": Builtin(
+            "embedpipe.backends.chroma_server:ChromaServerStore",
+            {
+                "url": "",
+                "tenant": "default_tenant",
+                "database": "default_database",
+                "lease_s": 120.0,
+                "patience_s": 600.0,
+            },
+        ),
         "memory": Builtin("embedpipe.backends.memory.vectors:MemoryVectorStore"),
     },
 }
 """Every name that `backend = "name"` can have."""
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """Which backend stands behind a port, and its keyword arguments."""
+
+    backend: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    directories: Mapping[str, Path] = attrs.field(factory=dict)
+    """Of options whose type only the backend knows: where a relative path in them counts from."""
 
 
 @attrs.frozen(kw_only=True)
@@ -144,16 +168,33 @@ def construct(
     """
     target = backend if ":" in backend else BACKENDS[section][backend].target
     factory = _imported(section, target)
+    if not callable(factory):
+        raise ConfigError(f"{section}.backend {target!a} is a {type(factory).__name__}, and no class.", hint=_PORT_HINT)
     arguments = {**_wanted(factory, offered), **_with_paths(factory, options, directories or {})}
     _check_arguments(section, target, factory, arguments)
-    made = factory(**arguments)
+    made = _made(section, target, factory, arguments)
     missing = [name for name in vars(PORTS[section]) if not name.startswith("_") and not _has(made, name)]
     if missing:
         raise ConfigError(
             f"{section}.backend {target!a} is no {PORTS[section].__name__}: it lacks {', '.join(missing)}.",
-            hint="The port is described in embedpipe.ports.",
+            hint=_PORT_HINT,
         )
     return made
+
+
+_PORT_HINT: Final = "The port is described in embedpipe.ports."
+
+
+def _made(section: str, target: str, factory: Any, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return factory(**arguments)
+    except EmbedpipeError:
+        raise  # some of ours are a ValueError too
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{section}.backend {target!a} cannot be made: {type(error).__name__}: {error}",
+            hint=f"Look at the settings below [{section}].",
+        ) from error
 
 
 def _imported(section: str, target: str) -> Any:
@@ -162,9 +203,9 @@ def _imported(section: str, target: str) -> Any:
         return getattr(importlib.import_module(module_name), name)
     except MissingExtra:
         raise
-    except (ImportError, ValueError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # a module may raise anything, and a script ends
         raise ConfigError(
-            f"{section}.backend {target!a} cannot be imported: {error}.",
+            f"{section}.backend {target!a} cannot be imported: {type(error).__name__}: {error}",
             hint="Is its package installed, or its directory on PYTHONPATH?",
         ) from error
 

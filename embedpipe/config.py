@@ -14,17 +14,18 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 import attrs
 
-from embedpipe.assembly import BACKENDS, PORTS, Backends, close, construct, embedder_of
+from embedpipe.assembly import BACKENDS, PORTS, Backends, Choice, close, construct, embedder_of
 from embedpipe.errors import ConfigError, InvalidId
-from embedpipe.layout import Layout, safe_name
+from embedpipe.layout import Layout
 from embedpipe.limits import Limits, Policy
 from embedpipe.model import EmbeddingModel
 from embedpipe.ports import Clock
 from embedpipe.retry import RetryPolicy
+from embedpipe.setting_rules import check_apart, check_directory, check_value, naming_problem
 from embedpipe.settings import Layer, convert, environment_layer, file_layer, flag_layer, unknown_key
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "RunSettings",
     "build",
 ]
+
+T = TypeVar("T")
 
 DEFAULT_ROOT: Final = Path(".embedpipe")
 CONFIG_FILE: Final = "embedpipe.toml"
@@ -66,16 +69,6 @@ class RunSettings:
     """Iterations of a fan-out at the same time."""
     poll_interval_s: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))
     """Pause between two executions of `run` while batches are open."""
-
-
-@attrs.frozen(kw_only=True)
-class Choice:
-    """Which backend stands behind a port, and its keyword arguments."""
-
-    backend: str
-    options: Mapping[str, Any] = attrs.field(factory=dict)
-    directories: Mapping[str, Path] = attrs.field(factory=dict)
-    """Of options whose type only the backend knows: where a relative path in them counts from."""
 
 
 @attrs.frozen(kw_only=True)
@@ -139,10 +132,12 @@ class Config:
         given = {**(flags or {}), **({} if root is None else {"root": str(root)})}
         variables = environment_layer(env, other={CONFIG_VARIABLE})
         layers = [variables, flag_layer(given)]
-        named = file or env.get(CONFIG_VARIABLE)
+        named = file if file is not None else env.get(CONFIG_VARIABLE)
+        if file is not None and not str(file):
+            raise ConfigError("The name of the file of settings is empty.", hint="Name one, or leave it out.")
         start = Path(given.get("root") or variables.values.get("root") or DEFAULT_ROOT)
         path = Path(named) if named else start / CONFIG_FILE
-        if not named and not path.is_file():
+        if not named and not (path.exists() or path.is_symlink()):
             return _config(layers, DEFAULT_ROOT.absolute(), None)
         return _config([file_layer(path), *layers], path.absolute().parent, path)
 
@@ -185,7 +180,9 @@ def _config(layers: list[Layer], default_root: Path, file: Path | None) -> Confi
         _apply(layer, origins)
     _apply_provider_defaults(origins)
     root: Path = origins["root"].value
+    check_directory(root, origins["root"].source)
     choices = {section: _choice(section, origins, root) for section in PORTS}
+    check_apart(choices, {key: origin.source for key, origin in origins.items()})
     values = {key: origin.value for key, origin in origins.items()}
     return Config(
         root=root,
@@ -203,10 +200,23 @@ def _config(layers: list[Layer], default_root: Path, file: Path | None) -> Confi
         policy=Policy(**_of("policy", values)),
         retry=RetryPolicy(**_of("retry", values)),
         run=RunSettings(**_of("run", values)),
-        layout=Layout(**_of("layout", values)),
+        layout=_layout(origins),
         file=file,
         origins={key: origins[key] for key in sorted(origins, key=_section_first)},
     )
+
+
+def _layout(origins: Mapping[str, Origin]) -> Layout:
+    """The layout: its fields were checked one by one, and are checked against each other here."""
+    try:
+        layout = Layout(**{name: origin.value for name, origin in _of("layout", origins).items()})
+        fields, problem = naming_problem(layout)
+    except ConfigError as error:
+        fields, problem = error.context["fields"], str(error)  # type: ignore[assignment]  # a context holds anything
+    if problem:
+        key = next(f"layout.{name}" for name in fields if origins[f"layout.{name}"].source != "default")
+        raise ConfigError(f"{origins[key].source}: {key}: {problem}", key=key)
+    return layout
 
 
 def _section_first(key: str) -> tuple[str, bool, str]:
@@ -214,7 +224,7 @@ def _section_first(key: str) -> tuple[str, bool, str]:
     return section, name != "backend", name
 
 
-def _of(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _of(section: str, values: Mapping[str, T]) -> dict[str, T]:
     start = f"{section}."
     return {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
 
@@ -229,7 +239,7 @@ def _apply(layer: Layer, origins: dict[str, Origin]) -> None:
                 del origins[option]
             origins[key] = _checked(key, chosen, layer)
     for key, value in layer.values.items():
-        if key.endswith("."):
+        if key.endswith(".") and value is None:
             _check_section(key, layer)
         else:
             origins[key] = _checked(key, value, layer, origins)
@@ -246,7 +256,8 @@ def _checked(key: str, value: Any, layer: Layer, origins: Mapping[str, Origin] |
     wanted = _TYPES.get(key) or _option_type(key, layer, origins or {})
     converted = convert(key, value, wanted, layer)
     try:
-        _validate(key, converted)
+        if wanted is not object:  # what one's own backend takes is its own affair
+            check_value(key, converted, _SECTIONS)
     except (ConfigError, InvalidId, ValueError) as error:
         raise ConfigError(f"{layer.source(key)}: {key}: {error}", key=key) from None
     directory = (layer.directory or Path.cwd()) if wanted is object else None
@@ -264,19 +275,6 @@ def _option_type(key: str, layer: Layer, origins: Mapping[str, Origin]) -> type:
     if name not in options:
         raise unknown_key(key, layer.source(key), [*_TYPES, *(f"{section}.{option}" for option in options)])
     return Path if isinstance(options[name], Path) else type(options[name])
-
-
-def _validate(key: str, value: Any) -> None:
-    section, _, name = key.rpartition(".")
-    if key == "kind":
-        safe_name(value, "kind")
-    elif section in _SECTIONS:
-        _SECTIONS[section](**{name: value})
-    elif name == "backend" and ":" not in value and value not in BACKENDS[section]:
-        known = ", ".join(sorted(BACKENDS[section]))
-        raise ConfigError(f"there is no backend {value!a}.", hint=f"Use {known}, or 'package.module:Class'.")
-    elif (key == "provider.model" and not value) or (key == "provider.dimensions" and value <= 0):
-        raise ConfigError(f"{value!a} is refused.", hint="Name the model, and the length of its vectors.")
 
 
 def _apply_provider_defaults(origins: dict[str, Origin]) -> None:
@@ -313,7 +311,7 @@ def build(config: Config, *, clock: Clock) -> Backends:
     Raises `ConfigError` for a backend that cannot be imported, does not fit its port or its model, `MissingExtra`, and what the
     backends themselves raise.
     """
-    offered = {
+    offered: dict[str, Any] = {
         "clock": clock,
         "layout": config.layout,
         "limits": config.limits,
@@ -329,8 +327,9 @@ def build(config: Config, *, clock: Clock) -> Backends:
             return backend
 
         provider = open_one("provider", config.provider)
+        objects = offered["objects"] = open_one("objects", config.objects)
         backends = Backends(
-            objects=open_one("objects", config.objects),
+            objects=objects,
             table=open_one("table", config.table),
             provider=provider,
             embedder=embedder_of(provider),

@@ -28,7 +28,8 @@ class Walked:
 
     state: Mapping[str, Any]
     """The workflow's state at its end."""
-    failed_polls: int
+    failed_polls: frozenset[int]
+    """Places in the listing."""
 
 
 def invoke(ctx: Context, name: str, event: Mapping[str, Any], policy: RetryPolicy) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def ingest(ctx: Context, *, execution_id: str, policy: RetryPolicy, threads: int
             try:
                 output = work(at)
             except (ServiceError, MisuseError, CorruptData) as error:
-                failures.add(step.name)
+                failures.add(step.name, at)
                 ctx.on_event(events.ItemFailed(execution_id=execution_id, step=step.name, index=at, error=str(error)))
                 return None
             ctx.on_event(events.StepFinished(execution_id=execution_id, step=step.name, index=at))
@@ -79,16 +80,16 @@ class _Failures:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
+        self._found: set[tuple[str, int]] = set()
 
-    def add(self, step: str) -> None:
-        """Count one."""
+    def add(self, step: str, at: int) -> None:
+        """Note one."""
         with self._lock:
-            self._counts[step] = self._counts.get(step, 0) + 1
+            self._found.add((step, at))
 
-    def of(self, step: str) -> int:
-        """How many there were."""
-        return self._counts.get(step, 0)
+    def of(self, step: str) -> frozenset[int]:
+        """Which there were."""
+        return frozenset(at for name, at in self._found if name == step)
 
 
 class Tally:

@@ -105,6 +105,23 @@ class RowUnreadable(RunEvent):
 
 
 @attrs.frozen(kw_only=True)
+class Listed(RunEvent):
+    """An execution knows which batches it looks at."""
+
+    batches: int
+    oldest_s: int
+    """Since the oldest of them was handed to the provider; 0 where there is none."""
+
+
+@attrs.frozen(kw_only=True)
+class ResultUnreadable(RunEvent):
+    """What is known about a listed batch can't be read, or its poll failed; the batch stays open and is polled again."""
+
+    batch_id: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class BatchPolled(RunEvent):
     """One batch was looked at. The counts are 0 while it runs."""
 
@@ -122,6 +139,14 @@ class DeltaLeftOut(RunEvent):
 
     batch_id: str
     reason: str
+
+
+@attrs.frozen(kw_only=True)
+class FilesNotDeleted(RunEvent):
+    """The provider's files of a completed batch are still there, some or all; nothing else depends on it."""
+
+    batch_id: str
+    error: str
 
 
 @attrs.frozen(kw_only=True)

@@ -7,17 +7,22 @@ given as other templates. Ids that come from outside are checked here, so no key
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import combinations
 from typing import Final
 
 import attrs
 
 from embedpipe.errors import ConfigError, InvalidId
+from embedpipe.key_patterns import fields_of, may_meet, problem_of
+from embedpipe.lifecycle import Status
 from embedpipe.limits import ID_CHARS_MAX, RECORD_ID_BYTES_MAX
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
+FILE_CHARS_MAX: Final = 64  # [ours] leaves room for the longest folder within a key
+_IS_KEY: Final = "key"
+"""Marks the fields whose values become keys of objects."""
 
 
 def safe_id(value: object, what: str) -> str:
@@ -63,21 +68,68 @@ def record_id(value: object) -> str:
     return value
 
 
-def _template(*fields: str) -> attrs.AttrsInstance:
+_Check = Callable[[object, "attrs.Attribute[str]", str], None]
+
+
+def _template(fields: tuple[str, ...], *, key: bool, folder: bool) -> _Check:
     wanted = frozenset(fields)
 
     def check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-        found = frozenset(name for _, name, _, _ in string.Formatter().parse(value) if name is not None)
+        try:
+            found = fields_of(value)
+        except ValueError as error:
+            raise ConfigError(f"Layout field '{attribute.name}' {error}") from None
         if found != wanted:
             raise ConfigError(
                 f"Layout field '{attribute.name}' must name {sorted(wanted)}, and names {sorted(found)}: {value!r}"
             )
+        problem = problem_of(value, folder=folder) if key else ""
+        if problem:
+            raise ConfigError(f"Layout field '{attribute.name}' {problem}: {value!a}")
 
-    return check  # type: ignore[return-value]  # attrs takes a plain callable as validator
+    return check
+
+
+def _value(default: str, *fields: str) -> str:
+    """A template of a text in the table."""
+    return attrs.field(default=default, validator=_template(fields, key=False, folder=False))
 
 
 def _key(default: str, *fields: str) -> str:
-    return attrs.field(default=default, validator=_template(*fields))  # type: ignore[call-overload,no-any-return]
+    """A template of an object's key or, with a last slash, of a folder."""
+    check = _template(fields, key=True, folder=default.endswith("/"))
+    return attrs.field(default=default, validator=check, metadata={_IS_KEY: True})
+
+
+def _file(default: str) -> str:
+    """The name of a file in a folder, up to `FILE_CHARS_MAX` long."""
+
+    def check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+        if len(value) > FILE_CHARS_MAX or not _ID.fullmatch(value):
+            raise ConfigError(
+                f"Layout field '{attribute.name}' must be a file name of up to {FILE_CHARS_MAX} letters, digits, "
+                f"'.', '_' and '-': {value!a}"
+            )
+
+    return attrs.field(default=default, validator=check)
+
+
+def _word(default: str) -> str:
+    """The name of an attribute or the like."""
+
+    def check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+        if not value or not value.isprintable():
+            raise ConfigError(f"Layout field '{attribute.name}' must be a printable word: {value!a}")
+
+    return attrs.field(default=default, validator=check)
+
+
+_APART: Final = (
+    ("vectors_file", "rejected_file", "retry_file", "delta_file"),
+    ("snapshot_file", "catalog_file", "collection_file"),
+    ("pk", "sk", "index_pk", "index_sk", "type_attribute"),
+)
+"""Fields whose values stand side by side, so that no two may be equal."""
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -86,6 +138,7 @@ class Layout:
 
     root: str = _key("embedpipe.json")
     manifest: str = _key("manifests/{execution_id}/batches.json", "execution_id")
+    deployed_manifest: str = _key("poll_manifests/{execution_id}/manifest.json", "execution_id")
     items: str = _key("manifests/{execution_id}/items.json", "execution_id")
     result: str = _key("poll_results/{batch_id}/result.json", "batch_id")
     poll_results: str = _key("poll_results/{execution_id}/poll_results.json", "execution_id")
@@ -100,31 +153,78 @@ class Layout:
     latest: str = _key("{database}/snapshot/latest.json", "database")
     snapshot: str = _key("{database}/snapshot/{version}/", "database", "version")
     journal: str = _key("{database}/snapshot/merging.json", "database")
+    lease: str = _key("{database}/snapshot/lease.json", "database")
 
     # Names inside a delta and a snapshot.
-    vectors_file: str = "vectors.arrow"
-    rejected_file: str = "rejected.jsonl"
-    retry_file: str = "retry.jsonl"
-    delta_file: str = "delta.json"
-    snapshot_file: str = "snapshot.json"
-    catalog_file: str = "catalog.arrow"
+    vectors_file: str = _file("vectors.arrow")
+    rejected_file: str = _file("rejected.jsonl")
+    retry_file: str = _file("retry.jsonl")
+    delta_file: str = _file("delta.json")
+    snapshot_file: str = _file("snapshot.json")
+    catalog_file: str = _file("catalog.arrow")
+    collection_file: str = _file("collection.json")
+    collection_folder: str = attrs.field(default="collection/", validator=_template((), key=True, folder=True))
 
     # Table attributes.
-    pk: str = "PK"
-    sk: str = "SK"
-    index_pk: str = "GSI1PK"
-    index_sk: str = "GSI1SK"
-    index_name: str = "GSI1"
-    type_attribute: str = "TYPE"
-    type_value: str = "BATCH_SUMMARY"
-    sk_value: str = "STATUS"
-    pk_value: str = _key("BATCH#{batch_id}", "batch_id")
-    index_pk_value: str = _key("STATUS#{status}", "status")
-    index_sk_value: str = _key("BATCH_TYPE#{batch_type}#BATCH_ID#{batch_id}", "batch_type", "batch_id")
+    pk: str = _word("PK")
+    sk: str = _word("SK")
+    index_pk: str = _word("GSI1PK")
+    index_sk: str = _word("GSI1SK")
+    index_name: str = _word("GSI1")
+    type_attribute: str = _word("TYPE")
+    type_value: str = _word("BATCH_SUMMARY")
+    sk_value: str = _word("STATUS")
+    pk_value: str = _value("BATCH#{batch_id}", "batch_id")
+    index_pk_value: str = _value("STATUS#{status}", "status")
+    index_sk_value: str = _value("BATCH_TYPE#{batch_type}#BATCH_ID#{batch_id}", "batch_type", "batch_id")
     attributes: Mapping[str, str] = attrs.field(factory=lambda: {"provider_batch_id": "openai_batch_id"}, hash=False)
     """Field of `model.BatchRow` -> attribute of the item, where the two differ."""
     statuses: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     """Our status name -> the deployment's, where the two differ."""
+    more_statuses: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    """Further words that others write -> our status that they count as, as `IN_PROGRESS` -> `PENDING`. We never write them."""
+
+    def status_word(self, status: Status) -> str:
+        """The word that is written for a status."""
+        return self.statuses.get(status.value, status.value)
+
+    def status_words(self, status: Status) -> tuple[str, ...]:
+        """Every word that is read as a status, the written one first.
+
+        >>> Layout(more_statuses={"IN_PROGRESS": "PENDING"}).status_words(Status.PENDING)
+        ('PENDING', 'IN_PROGRESS')
+        """
+        return self.status_word(status), *(word for word, meant in self.more_statuses.items() if meant == status)
+
+    def __attrs_post_init__(self) -> None:
+        self._check_words()
+        self._check_apart()
+
+    def _check_words(self) -> None:
+        for word, status in self.more_statuses.items():
+            if status not in Status.__members__ or word in map(self.status_word, Status):
+                raise ConfigError(
+                    f"Layout field 'more_statuses' can't read {word!a} as {status!a}.",
+                    hint=f"Name a word of nobody else's, and one of {', '.join(Status)}.",
+                )
+
+    def _check_apart(self) -> None:
+        for names in _APART:
+            for name, other_name in combinations(names, 2):
+                if getattr(self, name) == getattr(self, other_name):
+                    raise ConfigError(
+                        f"Layout fields '{name}' and '{other_name}' are both {getattr(self, name)!a}.",
+                        hint="Give each a name of its own.",
+                        fields=(name, other_name),
+                    )
+        patterns = [(at.name, getattr(self, at.name)) for at in attrs.fields(Layout) if at.metadata.get(_IS_KEY)]
+        for (name, one), (other_name, other) in combinations(patterns, 2):
+            if may_meet(one, other):
+                raise ConfigError(
+                    f"Layout fields '{name}' and '{other_name}' can give the same key: {one!a} and {other!a}",
+                    hint="What is written under the one would replace the other.",
+                    fields=(name, other_name),
+                )
 
     def root_key(self) -> str:
         """The identity of this root."""
@@ -133,6 +233,10 @@ class Layout:
     def manifest_key(self, execution_id: str) -> str:
         """The listing of one execution."""
         return self.manifest.format(execution_id=safe_id(execution_id, "execution_id"))
+
+    def deployed_manifest_key(self, execution_id: str) -> str:
+        """Where deployments of the seed's design may have put it; read where the other is not, and never written."""
+        return self.deployed_manifest.format(execution_id=safe_id(execution_id, "execution_id"))
 
     def items_key(self, execution_id: str) -> str:
         """The same listing as a plain array, for a Distributed Map."""
@@ -209,6 +313,10 @@ class Layout:
     def journal_key(self, database: str) -> str:
         """The journal of a merge in place."""
         return self.journal.format(database=safe_name(database, "database"))
+
+    def lease_key(self, database: str) -> str:
+        """Who edits a collection that has no lock of its own."""
+        return self.lease.format(database=safe_name(database, "database"))
 
 
 SEED: Final = Layout()

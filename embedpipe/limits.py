@@ -102,5 +102,7 @@ class Policy:
     """Vectors one published version takes in; bounds the memory of the final merge."""
     merge_budget_s: float = attrs.field(default=600.0, validator=_positive)
     """After this long the final merge publishes, answers `more` and is called again. Lambda ends at 900 s."""
+    delete_provider_files: bool = False
+    """Whether the provider's files of a batch are deleted once its vectors are published. They are kept 30 days else."""
     merge_conflicts_max: int = attrs.field(default=10, validator=_positive)
     """Lost publishing races before a merge gives up for this execution."""

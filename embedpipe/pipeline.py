@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import attrs
 
-from embedpipe import engine, events
+from embedpipe import engine, events, retry
 from embedpipe.assembly import Backends
 from embedpipe.config import Config, build
 from embedpipe.errors import (
@@ -26,7 +26,15 @@ from embedpipe.errors import (
 )
 from embedpipe.layout import safe_id
 from embedpipe.model import BatchRow, Hit, Kind, Record, kind_named
-from embedpipe.reporting import ingest_report, open_rows, status_report, unaccounted
+from embedpipe.reporting import (
+    Ended,
+    ended_elsewhere,
+    ingest_report,
+    open_in_ledger,
+    open_rows,
+    status_report,
+    unaccounted,
+)
 from embedpipe.reports import Estimate, IngestReport, RunReport, StatusReport, SubmitReport
 from embedpipe.stages.creation import check_collection
 from embedpipe.stages.submit import Cut
@@ -35,8 +43,15 @@ from embedpipe.steps.context import Context
 from embedpipe.steps.merge import check_published
 from embedpipe.wire import SubmitCounts
 
-FAILED_EXECUTIONS_MAX: Final = 3
-"""[ours] Executions in a row in which every poll failed, before `run` gives up and says why."""
+STUCK_EXECUTIONS_MAX: Final = 3
+"""[ours] Executions in a row that got no batch any further, before `run` gives up and says why."""
+
+T = TypeVar("T")
+
+
+def _all_refused(report: IngestReport) -> bool:
+    """Whether nothing is left but batches that the provider refuses, for reasons that waiting does not help."""
+    return 0 < report.waiting <= len(report.refusals)
 
 
 class Pipeline:
@@ -63,7 +78,7 @@ class Pipeline:
             checkpoint=self._checkpoint,
         )
         """What the steps are given."""
-        context.root_id(self.context)  # refuses a root of a newer version before anything else
+        context.check_root(self.context)  # refuses a root of a newer version before anything else
 
     @classmethod
     def open(
@@ -113,11 +128,20 @@ class Pipeline:
 
     def submit(self, records: Iterable[Record], *, execution_id: str | None = None) -> SubmitReport:
         """Claim what is new of `records` and create its batches. Repeatable with one `execution_id`."""
+        return self._submit(records, safe_id(execution_id or self.context.clock.new_id(), "execution_id"))
+
+    def _submit(
+        self,
+        records: Iterable[Record],
+        name: str,
+        on_claimed: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> SubmitReport:
         from embedpipe.steps.submit import submit
 
-        name = safe_id(execution_id or self.context.clock.new_id(), "execution_id")
         # The records can be read once only: what fails after that is taken up by the next submit or ingest.
-        counts: SubmitCounts = submit(self.context, records, execution_id=name)
+        counts: SubmitCounts = submit(
+            self.context, records, execution_id=name, policy=self._config.retry, on_claimed=on_claimed
+        )
         fields = {field.name for field in attrs.fields(SubmitReport)}
         return SubmitReport(**{key: value for key, value in counts.to_dict().items() if key in fields})
 
@@ -128,7 +152,12 @@ class Pipeline:
         walked = engine.ingest(
             self.context, execution_id=name, policy=self._config.retry, threads=self._config.run.threads
         )
-        return ingest_report(self.context, name, walked, ambiguous=len(self._tally.ambiguous) - before)
+        after = len(self._tally.ambiguous)
+        return self._repeated(lambda: ingest_report(self.context, name, walked, ambiguous=after - before))
+
+    def _repeated(self, read: Callable[[], T]) -> T:
+        """A read of ours, repeated as any step is."""
+        return retry.call(read, self._config.retry, self.context.clock)
 
     def run(self, records: Iterable[Record] = (), *, timeout_s: float | None = None) -> RunReport:
         """Submit, then ingest until every batch of this kind has ended.
@@ -138,35 +167,40 @@ class Pipeline:
         clock = self.context.clock
         began = clock.monotonic_s()
         ambiguous = len(self._tally.ambiguous)
-        submitted = self.submit(records)
+        watched: set[str] = set()
+        submitted = self._submit(records, clock.new_id(), on_claimed=watched.update)
         reports: list[IngestReport] = []
-        while self._unfinished():
+        while self._unfinished(watched):
             self._checkpoint()
-            reports.append(self.ingest())
-            self._raise_if_stuck(reports)
-            if timeout_s is not None and clock.monotonic_s() - began >= timeout_s:
+            if reports and timeout_s is not None and clock.monotonic_s() - began >= timeout_s:
                 raise Incomplete(
                     f"{reports[-1].waiting} batches are still open after {timeout_s:.0f} s.",
                     hint="Run again to go on.",
                 )
-            if not (reports[-1].marked or reports[-1].created) and reports[-1].waiting:
+            if reports and not (reports[-1].marked or reports[-1].created or _all_refused(reports[-1])):
                 self._pause(self._config.run.poll_interval_s)
-        base = context.read_base(self.context)
-        check_published(self.context, base)
-        self._raise_if_unaccounted()
+            reports.append(self.ingest())
+            self._raise_if_stuck(reports)
+        base = self._repeated(lambda: context.read_base(self.context))
+        self._repeated(lambda: check_published(self.context, base))
+        self._repeated(self._raise_if_unaccounted)
+        ours = {report.execution_id for report in reports}
+        elsewhere = self._repeated(lambda: ended_elsewhere(self.context, watched, ours))
+        parts: list[IngestReport | Ended] = [*reports, elsewhere]
         return RunReport(
             records=submitted.records,
             skipped=submitted.skipped,
             batches=submitted.batches,
-            embedded=sum(report.vectors for report in reports),
-            rejected=sum(report.rejected for report in reports),
-            reasons=dict(sum((Counter(report.reasons) for report in reports), Counter[str]())),
-            retry_batches=sum(report.retry_batches for report in reports),
+            embedded=sum(part.vectors for part in parts),
+            rejected=sum(part.rejected for part in parts),
+            reasons=dict(sum((Counter(part.reasons) for part in parts), Counter[str]())),
+            retry_batches=sum(part.retry_batches for part in parts),
             ambiguous_creates=len(self._tally.ambiguous) - ambiguous,
             executions=len(reports),
             elapsed_s=clock.monotonic_s() - began,
             version=base.version,
             collection_count=base.snapshot.count if base.snapshot else 0,
+            completed_elsewhere=elsewhere.batches,
         )
 
     def estimate(self, records: Iterable[Record]) -> Estimate:
@@ -217,9 +251,12 @@ class Pipeline:
         with ctx.vectors.reading(ctx.kind.database, ctx.kind.collection, version=base.version) as collection:
             return collection.search(vector, k)
 
-    def _unfinished(self) -> bool:
-        """Whether a batch is open, or a merge that somebody died in is to be finished."""
-        return bool(self.open_rows()) or journal.to_finish(self.context)
+    def _unfinished(self, watched: set[str]) -> bool:
+        """Whether a batch is open, or a merge that somebody died in is to be finished. `watched` gains what is open."""
+        ctx = self.context
+        still_open = self._repeated(self.open_rows) or self._repeated(lambda: open_in_ledger(ctx))
+        watched.update(row.batch_id for row in still_open)
+        return bool(still_open) or self._repeated(lambda: journal.to_finish(ctx))
 
     def open_rows(self) -> tuple[BatchRow, ...]:
         """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
@@ -235,23 +272,27 @@ class Pipeline:
             )
 
     def _raise_if_stuck(self, reports: Sequence[IngestReport]) -> None:
-        last = reports[-1]
-        if last.refusals and not last.listed:
+        last, recent = reports[-1], reports[-STUCK_EXECUTIONS_MAX:]
+        # Twice: an input file that the provider has forgotten is uploaded again by the next execution.
+        if all(map(_all_refused, reports[-2:])) and len(reports) > 1:
+            more = len(set(last.refusals)) - 1
+            others = f" (and {more} more reasons)" if more else ""
             raise ServiceError(
-                f"{last.waiting} batches wait to be created, and can't be: {last.refusals[0]}",
+                f"{last.waiting} batches wait to be created, and can't be: {last.refusals[0]}{others}",
                 hint="Fix what it says and run again; nothing is lost.",
             )
-        recent = reports[-FAILED_EXECUTIONS_MAX:]
-        if len(recent) == FAILED_EXECUTIONS_MAX and all(r.unproven and len(r.unproven) == r.listed for r in recent):
+        if len(recent) < STUCK_EXECUTIONS_MAX or not all(r.listed and r.stuck >= r.listed for r in recent):
+            return
+        if last.unproven:
+            also = f"; {last.failed} polls fail: {self._tally.last_error}" if last.failed else ""
             raise CorruptData(
-                f"No batch can be completed, {FAILED_EXECUTIONS_MAX} executions in a row: {last.unproven[0]}",
+                f"No batch can be completed, {STUCK_EXECUTIONS_MAX} executions in a row: {last.unproven[0]}{also}",
                 hint="Put right what it says and run again; nothing is lost.",
             )
-        if len(recent) == FAILED_EXECUTIONS_MAX and all(r.failed and r.failed >= r.listed for r in recent):
-            raise ServiceError(
-                f"Every poll failed in {FAILED_EXECUTIONS_MAX} executions in a row: {self._tally.last_error}",
-                hint="Nothing is lost; run again when it is mended.",
-            )
+        raise ServiceError(
+            f"Every poll failed in {STUCK_EXECUTIONS_MAX} executions in a row: {self._tally.last_error}",
+            hint="Nothing is lost; run again when it is mended.",
+        )
 
     def _pause(self, seconds: float) -> None:
         """Sleep in short turns, so that a request to stop is heard."""

@@ -146,6 +146,10 @@ class BatchProvider(Protocol):
         """Ask for the end; quiet where it has ended."""
         ...
 
+    def delete_file(self, file_id: str) -> None:
+        """Remove an input, output or error file of an ended batch for good; quiet where nothing is. The batch stays."""
+        ...
+
 
 class QueryEmbedder(Protocol):
     """Embeds a few texts at once, online: for questions, never for records."""
@@ -227,6 +231,7 @@ class VectorStore(Protocol):
     ) -> AbstractContextManager[Edition]:
         """Open for one merge on top of `version`, or empty where None. In place: waits for and holds the exclusive lock.
 
+        A store of versions may wait, too, while another editor is at work; by then `version` may be an old one.
         The lock ends with the process and never before the `with` block. `CollectionMismatch` where the stored
         collection has other dimensions.
         """

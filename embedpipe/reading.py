@@ -10,7 +10,6 @@ text: so changing one line embeds one line, moving lines embeds none, and a line
 from __future__ import annotations
 
 import codecs
-import difflib
 import hashlib
 import io
 import stat
@@ -20,7 +19,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import IO, Any, Final, Literal, TypeVar, get_args
+from typing import IO, Final, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -28,6 +27,7 @@ from embedpipe.blocks import RecordBlock, RecordStream
 from embedpipe.errors import InvalidInput
 from embedpipe.limits import LINE_BYTES_MAX
 from embedpipe.model import Metadata, MetadataValue
+from embedpipe.refused_lines import explained
 
 __all__ = ["STDIN", "Format", "read_records", "text_id"]
 
@@ -39,11 +39,6 @@ _CHUNK_BYTES: Final = 1 << 17
 _JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json"})
 _TEXT_SUFFIXES: Final = frozenset({".txt", ".text", ".md", ".rst", ".log"})
 _UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_USUAL_NAMES: Final = {
-    "id": ("_id", "key", "uuid", "name", "custom_id"),
-    "text": ("content", "body", "document", "input", "value"),
-}
-
 _NO_METADATA: Final[Metadata] = {}
 
 _Lines = tuple[Sequence[int], Sequence[bytes]]
@@ -59,7 +54,6 @@ class _Line(msgspec.Struct, gc=False):
 _ID: Final[Callable[[_Line], str | int]] = attrgetter("id")
 _TEXT: Final[Callable[[_Line], str]] = attrgetter("text")
 _decode_line: Final = msgspec.json.Decoder(_Line).decode
-_decode_any: Final = msgspec.json.Decoder().decode
 
 
 def read_records(
@@ -68,7 +62,8 @@ def read_records(
     """The records of `paths` in order; `"-"` is standard input. Each has its `source`, `file:line`.
 
     Paths, `format` and `encoding` are checked at once, contents while they are read. `auto` goes by the file's suffix,
-    and for other names by its first character: `{` begins JSON lines. Raises `InvalidInput`.
+    and for other names by its first character: `{` begins JSON lines, `[{` an array, which is refused. Raises
+    `InvalidInput`.
     """
     if format not in get_args(Format):
         raise InvalidInput(f"Format {format!r} is unknown.", hint="Use auto, jsonl or text.")
@@ -150,7 +145,8 @@ def _guess(name: str, first: bytes) -> Format:
         return "jsonl"
     if suffix in _TEXT_SUFFIXES:
         return "text"
-    return "jsonl" if first.lstrip().startswith(b"{") else "text"
+    # An array, too, so that it is refused with advice: as text it would be embedded, brackets and all.
+    return "jsonl" if first.lstrip().startswith((b"{", b"[{")) or first.strip() == b"[" else "text"
 
 
 # --- lines ---------------------------------------------------------------------------------------------------------
@@ -245,7 +241,7 @@ def _from_text(numbers: Sequence[int], lines: Sequence[bytes], shown: str) -> It
     texts = [texts[at] for at in kept]
     yield _block([numbers[at] for at in kept], list(map(text_id, texts)), texts, [_NO_METADATA] * len(kept), shown)
     if len(decoded) < len(lines):
-        raise _explained(lines[len(decoded)], shown, numbers[len(decoded)])
+        raise explained(lines[len(decoded)], shown, numbers[len(decoded)])
 
 
 def _from_json(numbers: Sequence[int], lines: Sequence[bytes], shown: str) -> Iterator[RecordBlock]:
@@ -257,7 +253,7 @@ def _from_json(numbers: Sequence[int], lines: Sequence[bytes], shown: str) -> It
         found, ids, texts = found[:good], ids[:good], texts[:good]
     yield _block(numbers[: len(found)], ids, texts, [fields.metadata or _NO_METADATA for fields in found], shown)
     if len(found) < len(lines):
-        raise _explained(lines[len(found)], shown, numbers[len(found)])
+        raise explained(lines[len(found)], shown, numbers[len(found)])
 
 
 def _until_refused(decode: Callable[[bytes], T], lines: Sequence[bytes]) -> list[T]:
@@ -273,77 +269,3 @@ def _block(
 ) -> RecordBlock:
     sources = [shown] * len(ids)
     return RecordBlock(ids=ids, texts=texts, metadatas=metadatas, sources=sources, lines=numbers).checked()
-
-
-def _not_utf8(error: UnicodeDecodeError, shown: str, number: int) -> InvalidInput:
-    return InvalidInput(
-        f"{shown}:{number}: byte {error.start + 1} of the line is not UTF-8.",
-        hint="Name the file's encoding, such as --encoding latin-1.",
-    )
-
-
-def _explained(line: bytes, shown: str, number: int) -> InvalidInput:
-    """Why a line was refused. Slow and thorough: it runs once."""
-    where = f"{shown}:{number}"
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        return _not_utf8(error, shown, number)
-    try:
-        value = _decode_any(line)
-    except (msgspec.DecodeError, RecursionError) as error:
-        return InvalidInput(
-            f"{where}: is not JSON: {error}.", hint="Each line is one object; for plain text use --format text."
-        )
-    if isinstance(value, list):
-        return InvalidInput(f"{where}: is a JSON array.", hint="Turn it into lines: jq -c '.[]'")
-    if not isinstance(value, dict):
-        return InvalidInput(
-            f"{where}: is {_type_name(value)}, not an object.",
-            hint="Give it an 'id' and a 'text', or use --format text.",
-        )
-    return _bad_field(value, where)
-
-
-def _bad_field(value: dict[str, Any], where: str) -> InvalidInput:
-    for name in ("id", "text"):
-        if name not in value:
-            return InvalidInput(f"{where}: has no '{name}'.", hint=_rename_hint(name, value))
-        if value[name] == "":
-            return InvalidInput(f"{where}: '{name}' is empty.", hint="Fill it, or leave the record out.")
-    if not isinstance(value["id"], str | int) or isinstance(value["id"], bool):
-        return InvalidInput(f"{where}: 'id' is {_type_name(value['id'])}.", hint='Write it as a string, such as "42".')
-    if not isinstance(value["text"], str):
-        return InvalidInput(f"{where}: 'text' is {_type_name(value['text'])}, not a string.")
-    metadata = value.get("metadata")
-    if not isinstance(metadata, dict):
-        return InvalidInput(f"{where}: 'metadata' is {_type_name(metadata)}, not an object.")
-    wrong = next((name for name, item in metadata.items() if not isinstance(item, str | int | float)), "")
-    return InvalidInput(
-        f"{where}: metadata {ascii(wrong)[:60]} is {_type_name(metadata.get(wrong))}.",
-        hint="Values are strings, numbers or booleans: flatten nested ones and leave out nulls.",
-    )
-
-
-def _rename_hint(name: str, value: dict[str, Any]) -> str:
-    close = [other for other in _USUAL_NAMES[name] if other in value] or difflib.get_close_matches(name, value, 1, 0.7)
-    if close:
-        return (
-            f"Rename '{close[0]}': jq -c '.{name} = .{close[0]}'" if close[0].isidentifier() else f"Is it '{close[0]}'?"
-        )
-    found = ", ".join(ascii(key)[:40] for key in list(value)[:5])
-    return f"It has only {found}." if found else "The object is empty."
-
-
-def _type_name(value: object) -> str:
-    if value is None:
-        return "null"
-    names = {
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        str: "a string",
-        list: "an array",
-        dict: "an object",
-    }
-    return names.get(type(value), type(value).__name__)

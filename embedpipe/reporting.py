@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+
+import attrs
 
 from embedpipe.engine import Walked
 from embedpipe.errors import CorruptData
@@ -14,16 +16,14 @@ from embedpipe.reports import IngestReport, OpenBatch, StatusReport
 from embedpipe.steps.context import Context, named, read_base, read_head, read_result, rows_and_retries, rows_under
 from embedpipe.wire import MarkCounts, Marked, Rejected, Result
 
-UNPROVEN: Final = ("unproven: ", "retry not stored: ")
-"""How mark begins the reason of a batch that has ended at the provider and can't be completed."""
-
 
 def ingest_report(ctx: Context, execution_id: str, walked: Walked, *, ambiguous: int) -> IngestReport:
     """What one execution did. `ambiguous`: creates without an answer while it ran."""
     counts = MarkCounts.load(walked.state["mark_result"], "mark_result")
     submitted = walked.state["submit_result"]
     key = ctx.layout.poll_results_key(execution_id)
-    results = {result.batch_id: result for result in Result.load_many(ctx.objects.get(key).data, key)}
+    listed = Result.load_many(ctx.objects.get(key).data, key)
+    results = {result.batch_id: result for result in listed}
     key = ctx.layout.marked_key(execution_id)
     marks = Marked.load(ctx.objects.get(key).data, key).marks
     marked = [mark for mark in marks if mark.outcome == "marked"]
@@ -39,15 +39,51 @@ def ingest_report(ctx: Context, execution_id: str, walked: Walked, *, ambiguous:
         reasons=_reasons(ctx, ended),
         retry_batches=sum(len(mark.retry_batch_ids) for mark in marked),
         ambiguous_creates=ambiguous,
-        failed=walked.failed_polls,
+        failed=len(walked.failed_polls),
         version=walked.state["final_merge_result"]["version"],
         refusals=tuple(submitted["refusals"]),
-        unproven=tuple(
-            mark.reason or ""
-            for mark in marks
-            if mark.outcome == "skipped" and (mark.reason or "").startswith(UNPROVEN)
+        unproven=tuple(mark.reason or "" for mark in marks if mark.unproven),
+        stuck=len(
+            {listed[at].batch_id for at in walked.failed_polls} | {mark.batch_id for mark in marks if mark.unproven}
         ),
     )
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """What some batches gave."""
+
+    batches: int
+    vectors: int
+    rejected: int
+    reasons: Mapping[str, int]
+    retry_batches: int
+
+
+def ended_elsewhere(ctx: Context, watched: Iterable[str], ours: Collection[str]) -> Ended:
+    """What became of the batches `watched`, and of their retries, that other executions than `ours` completed."""
+    # What can't be read any more has been proven all the same; a summary is no place to fail.
+    rows = [
+        row
+        for row in rows_and_retries(ctx, tuple(watched)).values()
+        if row.status not in OPEN and row.completed_by not in ours
+    ]
+    results = list(_results(ctx, rows))
+    return Ended(
+        batches=len(rows),
+        vectors=sum(result.embedding_count for result in results),
+        rejected=sum(result.rejected_count or 0 for result in results),
+        reasons=_reasons(ctx, results),
+        retry_batches=sum(len(row.retry_batch_ids) for row in rows),
+    )
+
+
+def _results(ctx: Context, rows: Iterable[BatchRow]) -> Iterator[Result]:
+    for row in rows:
+        with suppress(CorruptData):
+            found = read_result(ctx, row.batch_id)
+            if found is not None:
+                yield found[0]
 
 
 def _reasons(ctx: Context, results: Iterable[Result]) -> dict[str, int]:
@@ -90,8 +126,18 @@ def unaccounted(ctx: Context) -> tuple[str, ...]:
 
 
 def open_rows(ctx: Context) -> tuple[BatchRow, ...]:
-    """Rows of this kind that are not terminal, as the table itself says, oldest claim first."""
+    """Rows of this kind that are not terminal, as the table itself says, oldest claim first.
+
+    Asked for status by status, so that a row which moves meanwhile may be missed: see `open_in_ledger`.
+    """
     return tuple(sorted((row for row in rows_under(ctx, OPEN) if row.status in OPEN), key=_age))
+
+
+def open_in_ledger(ctx: Context) -> tuple[BatchRow, ...]:
+    """Open rows of the ledger's batches and of their retries, each read by its name."""
+    head, _ = read_head(ctx)
+    rows = rows_and_retries(ctx, [root.batch_id for root in head.open] if head else [])
+    return tuple(row for row in rows.values() if row.status in OPEN)
 
 
 def _age(row: BatchRow) -> tuple[Claim, str]:

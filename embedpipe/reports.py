@@ -51,6 +51,8 @@ class IngestReport:
     """What the provider refused for reasons that waiting does not help."""
     unproven: tuple[str, ...] = ()
     """Of each ended batch that could not be completed: why."""
+    stuck: int = 0
+    """Listed batches whose poll failed, or that could not be completed, or both."""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +73,8 @@ class RunReport:
     elapsed_s: float
     version: str | None
     collection_count: int
+    completed_elsewhere: int = 0
+    """Batches that this run waited for and another one completed; what they gave is in the counts all the same."""
 
 
 @attrs.frozen(kw_only=True)

@@ -87,6 +87,10 @@ class ForcedEndings:
         """The provider's."""
         self._provider.cancel(provider_batch_id)
 
+    def delete_file(self, file_id: str) -> None:
+        """The provider's."""
+        self._provider.delete_file(file_id)
+
     def _view(self, batch: ProviderBatch) -> ProviderBatch:
         with self._lock:
             ending = self._endings.get(batch.id)

@@ -160,10 +160,11 @@ class Endpoints:
         return _json(known)
 
     async def delete_file(self, request: Request, _: Answer) -> Response:
-        """From now on it is not found."""
+        """Its provider removes it, and from now on it is not found."""
         file_id = self._existing(request)
         if file_id not in self._files:
             await _in_thread(lambda: next(iter(self._provider.content(file_id)), b""))
+        await _in_thread(lambda: self._provider.delete_file(file_id))
         self._deleted.add(file_id)
         return _json({"id": file_id, "object": "file", "deleted": True})
 

@@ -91,7 +91,7 @@ class SmallWorld:
             objects=self.objects,
             table=self.table,
             vectors=self.vectors,
-            creates=[create.metadata["batch_id"] for create in self.provider.paid],
+            creates=[made.metadata["batch_id"] for made in self.provider.paid if made.metadata],  # others' have none
             ambiguous=self.ambiguous,
         )
 

@@ -99,9 +99,18 @@ class World:
         return any((found.part, found.name) == (part, name) for found in self.damaged)
 
     @property
+    def deployed(self) -> frozenset[str]:
+        """Batches of a deployment that keeps neither ledger nor record files: what they promised is not known."""
+        return _deployed(self.rows)
+
+    @property
     def catalog(self) -> Mapping[str, Entry]:
         """The published catalog."""
         return self.catalogs.get(self.latest.version, {}) if self.latest else {}
+
+
+def _deployed(rows: Mapping[str, BatchRow]) -> frozenset[str]:
+    return frozenset(name for name, row in rows.items() if row.seq is None and row.request_count is None)
 
 
 _KEYS: Final = ("id", "seq", "attempt", "content_hash")
@@ -135,7 +144,13 @@ def observe(
     head = reader.read("head", "", Head, layout.head_key(kind.database, kind.collection))
     names = dict.fromkeys([*rows, *(root.batch_id for root in (head.open if head else ()))])
     registers = _by_name(names, lambda name: reader.read("registers", name, Result, layout.result_key(name)))
-    keys = {result.delta_key for result in registers.values() if result.delta_key}
+    theirs = _deployed(rows)
+    # A delta without a hash in its register is one of theirs, in a format of their own.
+    keys = {
+        result.delta_key
+        for name, result in registers.items()
+        if result.delta_key and (name not in theirs or result.delta_sha256 is not None)
+    }
     executions = _executions(objects, layout)
     snapshots = reader.snapshots()
     creates = tuple(creates)
@@ -145,12 +160,10 @@ def observe(
         layout=layout,
         rows=rows,
         head=head,
-        records=_by_name(names, reader.records),
+        records=_by_name([name for name in names if name not in theirs], reader.records),
         registers=registers,
         deltas=_by_name(sorted(keys), reader.delta),
-        manifests=_by_name(
-            executions, lambda name: reader.read("manifests", name, Manifest, layout.manifest_key(name))
-        ),
+        manifests=_by_name(executions, reader.manifest),
         poll_results=_by_name(executions, reader.poll_results),
         marked=_by_name(executions, lambda name: reader.read("marked", name, Marked, layout.marked_key(name))),
         snapshots=snapshots,
@@ -170,9 +183,12 @@ def _by_name(names: Iterable[str], read: Callable[[str], T | None]) -> dict[str,
 
 
 def _executions(objects: BlobStore, layout: Layout) -> list[str]:
-    prefix, _, rest = layout.manifest.partition("{execution_id}")
-    keys = (info.key for info in objects.list(prefix))
-    return [key.removeprefix(prefix).removesuffix(rest) for key in keys if key.endswith(rest)]
+    found: dict[str, None] = {}
+    for template in (layout.manifest, layout.deployed_manifest):
+        prefix, _, rest = template.partition("{execution_id}")
+        keys = (info.key for info in objects.list(prefix))
+        found.update(dict.fromkeys(key.removeprefix(prefix).removesuffix(rest) for key in keys if key.endswith(rest)))
+    return list(found)
 
 
 class _Reader:
@@ -201,6 +217,12 @@ class _Reader:
     def read(self, part: str, name: str, kind: type[E], key: str) -> E | None:
         """An envelope."""
         return self._guarded(part, name, key, lambda: kind.load(self._objects.get(key).data, key))
+
+    def manifest(self, execution: str) -> Manifest | None:
+        """The listing of an execution, ours or theirs."""
+        keys = (self._layout.manifest_key(execution), self._layout.deployed_manifest_key(execution))
+        found = (self.read("manifests", execution, Manifest, key) for key in keys)
+        return next((manifest for manifest in found if manifest is not None), None)
 
     def rows(self, table: BatchTable, names: Sequence[str]) -> dict[str, BatchRow]:
         """The rows that can be read. Asked for together; one by one where one of them is damaged."""

@@ -11,11 +11,12 @@ from typing import Final
 READ: Final = ("s3:GetObject", "s3:ListBucket")
 """Without the right to list, S3 answers 403 where an object is missing, and not 404."""
 WRITE: Final = (*READ, "s3:PutObject", "s3:AbortMultipartUpload")
+"""Every list of batches may grow so long that it goes up in parts."""
 ROWS: Final = ("dynamodb:BatchGetItem", "dynamodb:Query")
 
 FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "submit": (*WRITE, *ROWS, "dynamodb:PutItem", "dynamodb:UpdateItem"),
-    "create_pending": (*WRITE, *ROWS, "dynamodb:PutItem", "dynamodb:UpdateItem"),
+    "create_pending": (*READ, *ROWS, "dynamodb:PutItem", "dynamodb:UpdateItem"),
     "list_pending": (*WRITE, *ROWS),
     "poll": (*WRITE, "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
     "normalize": (*WRITE,),

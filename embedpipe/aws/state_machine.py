@@ -27,14 +27,19 @@ OUTPUTS: Final = "intermediate"
 MAP_CONCURRENCY: Final = 40
 """[aws] About what an inline Map reaches."""
 LAMBDA_FAULTS: Final = (
+    "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
     "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
     "States.Timeout",
 )
-"""[aws] Failures of the service and not of the step. Steps are idempotent, so each may be repeated."""
+"""[aws] Failures of the service and not of the step: also a function that ran out of memory (`Runtime.ExitError`) or time
+(`Sandbox.Timedout`; `Lambda.Unknown` for both in older runtimes). Steps are idempotent, so each may be repeated.
+"""
 
 
 def ingest(kind: Kind, *, layout: Layout = SEED, policy: RetryPolicy | None = None) -> Definition:
@@ -179,7 +184,7 @@ class _Chain:
             "ItemProcessor": self._processor(selector, {"Mode": "INLINE"}, ""),
             **self._result(),
         }
-        key = formatted(getattr(self._layout, _template_of(over.stored)))
+        key = formatted(stored_key(over, self._layout))
         distributed: Definition = {
             "Type": "Map",
             "ItemReader": {
@@ -236,9 +241,14 @@ def formatted(template: str, execution_id: str = "$.execution_id") -> str:
     return f"States.Format('{text}', {execution_id})"
 
 
-def _template_of(method: str) -> str:
-    """The field of `Layout` behind a key method."""
-    return method.removesuffix("_key")
+def stored_key(over: Over, layout: Layout) -> str:
+    """The template of the key that a Distributed Map reads its items from.
+
+    >>> [stored_key(step.over, SEED) for step in flow.INGEST if step.over]
+    ['manifests/{execution_id}/items.json', 'chunks/{execution_id}/chunks.json']
+    """
+    template: str = getattr(layout, over.stored.removesuffix("_key"))  # the field behind the method
+    return template
 
 
 def _then(follower: str | None) -> Definition:

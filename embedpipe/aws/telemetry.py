@@ -21,7 +21,9 @@ from embedpipe import events
 log = logging.getLogger("embedpipe.events")
 
 NAMESPACE: Final = "embedpipe"
+DIMENSION: Final = "kind"
 METRICS: Final[Mapping[type[events.RunEvent], tuple[str, ...]]] = {
+    events.Listed: ("batches", "oldest_s"),
     events.Submitted: ("batches", "records", "skipped"),
     events.BatchPolled: ("vectors", "rejected", "retry"),
     events.Published: ("count",),
@@ -34,6 +36,8 @@ COUNTED: Final = (
     events.BatchLost,
     events.CreateRefused,
     events.DeltaLeftOut,
+    events.FilesNotDeleted,
+    events.ResultUnreadable,
     events.RowUnreadable,
 )
 """Events whose number is the figure."""
@@ -48,14 +52,14 @@ def line(event: events.RunEvent, *, kind: str, now: datetime) -> dict[str, Any]:
     ('batch_lost', 'b', 1, 1767225600000)
     """
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    said = {"event": name, "kind": kind, **attrs.asdict(event)}
+    said = {"event": name, DIMENSION: kind, **attrs.asdict(event)}
     figures = {f"{name}_{field}": said[field] for field in METRICS.get(type(event), ())}
     if isinstance(event, COUNTED):
         figures[f"{name}_events"] = 1
     if not figures:
         return said
-    metrics = [{"Name": metric, "Unit": "Count"} for metric in figures]
-    directive = {"Namespace": NAMESPACE, "Dimensions": [["kind"]], "Metrics": metrics}
+    metrics = [{"Name": metric, "Unit": "Seconds" if metric.endswith("_s") else "Count"} for metric in figures]
+    directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}
     return {**said, **figures, "_aws": {"Timestamp": int(now.timestamp() * 1000), "CloudWatchMetrics": [directive]}}
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from embedpipe import flow
-from embedpipe.aws import state_machine
+from embedpipe.aws import alarms, settings, state_machine
 from embedpipe.aws.permissions import FUNCTIONS
-from embedpipe.aws.state_machine import function_of, placeholders, title_of
+from embedpipe.aws.settings import Choices
+from embedpipe.aws.state_machine import function_of, placeholders
 from embedpipe.flow import Step
-from embedpipe.layout import SEED, Layout
+from embedpipe.layout import Layout
 from embedpipe.model import Kind
 
 Document = dict[str, Any]
@@ -28,23 +29,27 @@ SCRATCH_MB: Final[Mapping[str, int]] = {"final_merge": 10_240, "process_chunk": 
 SCRATCH_DEFAULT_MB: Final = 512
 ASK_THE_PROVIDER: Final = ("submit", "create_pending", "poll")
 """Steps that need its key."""
+USUAL: Final = Choices()
 
 
-def template(kind: Kind, *, layout: Layout = SEED, schedule: str = "rate(15 minutes)") -> Document:
-    """The whole template, in JSON's plain values. `schedule`: when an ingest begins, in EventBridge's words."""
+def template(kind: Kind, chosen: Choices = USUAL) -> Document:
+    """The whole template, in JSON's plain values."""
     steps = {step.name: step for step in (*flow.SUBMIT, *flow.INGEST)}
-    resources: Document = {"Bucket": _bucket(), "Table": _table(layout)}
+    resources: Document = {"Bucket": _bucket(), "Table": _table(chosen.layout)}
     for step in steps.values():
-        resources |= _function(step, kind)
-    resources |= _machine("Submit", state_machine.submit(kind, layout=layout), flow.SUBMIT, {})
-    event = {"Schedule": {"Type": "ScheduleV2", "Properties": {"ScheduleExpression": schedule}}}
-    resources |= _machine("Ingest", state_machine.ingest(kind, layout=layout), flow.INGEST, event)
-    resources |= _alarms(kind)
+        with_key = step.name in ASK_THE_PROVIDER or (step.name == "mark_complete" and chosen.deletes_files)
+        resources |= _function(step, kind, with_key=with_key)
+    submit, ingest = machines(kind, chosen)
+    event = {"Schedule": {"Type": "ScheduleV2", "Properties": {"ScheduleExpression": chosen.schedule}}}
+    resources |= _machine("Submit", submit, flow.SUBMIT, {}, chosen.layout)
+    resources |= _machine("Ingest", ingest, flow.INGEST, event, chosen.layout)
+    resources |= alarms.alarms(kind)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Transform": "AWS::Serverless-2016-10-31",
         "Description": f"embedpipe: batch embedding of {kind.name} into {kind.collection}",
-        "Parameters": _parameters(),
+        "Parameters": _parameters(chosen),
+        "Conditions": alarms.CONDITIONS,
         "Globals": {"Function": _globals(kind)},
         "Resources": resources,
         "Outputs": {
@@ -56,28 +61,37 @@ def template(kind: Kind, *, layout: Layout = SEED, schedule: str = "rate(15 minu
     }
 
 
-def files(kind: Kind, *, layout: Layout = SEED, schedule: str = "rate(15 minutes)") -> dict[str, Document | str]:
+def machines(kind: Kind, chosen: Choices = USUAL) -> tuple[Document, Document]:
+    """The definitions of submit and of ingest."""
+    given: Any = {"layout": chosen.layout, "policy": chosen.retry}
+    return state_machine.submit(kind, **given), state_machine.ingest(kind, **given)
+
+
+def files(kind: Kind, chosen: Choices = USUAL) -> dict[str, Document | str]:
     """Everything a deployment is built from: file name -> JSON document or text."""
+    submit, ingest = machines(kind, chosen)
     return {
-        "template.json": template(kind, layout=layout, schedule=schedule),
-        "submit.asl.json": state_machine.submit(kind, layout=layout),
-        "ingest.asl.json": state_machine.ingest(kind, layout=layout),
+        "template.json": template(kind, chosen),
+        "submit.asl.json": submit,
+        "ingest.asl.json": ingest,
         "Dockerfile": DOCKERFILE,
+        settings.NAME: settings.text(chosen.changed),
     }
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
-def _parameters() -> Document:
+def _parameters(chosen: Choices) -> Document:
     return {
-        "Model": {"Type": "String", "Default": "text-embedding-3-small"},
-        "Dimensions": {"Type": "Number", "Default": 1536},
-        "ProviderBaseUrl": {"Type": "String", "Default": "https://api.openai.com/v1"},
+        "Model": {"Type": "String", "Default": chosen.model},
+        "Dimensions": {"Type": "Number", "Default": chosen.dimensions},
+        "ProviderBaseUrl": {"Type": "String", "Default": chosen.base_url},
         "ProviderKeySecretArn": {
             "Type": "String",
             "Description": "Secret in Secrets Manager whose text is the provider's API key",
         },
+        **alarms.PARAMETERS,
     }
 
 
@@ -88,12 +102,13 @@ def _globals(kind: Kind) -> Document:
         "LoggingConfig": {"LogFormat": "JSON"},
         "Environment": {
             "Variables": {
+                "EMBEDPIPE_CONFIG": settings.PATH,
                 "EMBEDPIPE_KIND": kind.name,
                 "EMBEDPIPE_ROOT": "/tmp/embedpipe",  # the one place where a function may write
                 "EMBEDPIPE_OBJECTS__BACKEND": "s3",
                 "EMBEDPIPE_OBJECTS__BUCKET": {"Ref": "Bucket"},
                 "EMBEDPIPE_TABLE__BACKEND": "dynamodb",
-                "EMBEDPIPE_TABLE__TABLE": {"Ref": "Table"},
+                "EMBEDPIPE_TABLE__NAME": {"Ref": "Table"},
                 "EMBEDPIPE_PROVIDER__BACKEND": "openai",
                 "EMBEDPIPE_PROVIDER__BASE_URL": {"Ref": "ProviderBaseUrl"},
                 "EMBEDPIPE_PROVIDER__MODEL": {"Ref": "Model"},
@@ -164,7 +179,7 @@ def _key_schema(partition: str, sort: str) -> list[Document]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
-def _function(step: Step, kind: Kind) -> Document:
+def _function(step: Step, kind: Kind, *, with_key: bool) -> Document:
     name = function_of(step)[2:-1].removesuffix("Arn")
     group = f"{name}Logs"
     key = {"OPENAI_API_KEY": {"Fn::Sub": "{{resolve:secretsmanager:${ProviderKeySecretArn}}}"}}
@@ -178,7 +193,7 @@ def _function(step: Step, kind: Kind) -> Document:
                 "EphemeralStorage": {"Size": SCRATCH_MB.get(step.name, SCRATCH_DEFAULT_MB)},
                 "Policies": [{"Version": "2012-10-17", "Statement": statements(FUNCTIONS[step.name])}],
                 "LoggingConfig": {"LogGroup": {"Ref": group}, "LogFormat": "JSON"},
-                **({"Environment": {"Variables": key}} if step.name in ASK_THE_PROVIDER else {}),
+                **({"Environment": {"Variables": key}} if with_key else {}),
             },
             "Metadata": {"DockerContext": ".", "Dockerfile": "Dockerfile", "DockerTag": f"{kind.name}-{step.name}"},
         },
@@ -220,7 +235,7 @@ def _resource(action: str) -> tuple[str, Any]:
     return "table", TABLE_ARN
 
 
-def _machine(name: str, definition: Document, steps: Sequence[Step], events: Document) -> Document:
+def _machine(name: str, definition: Document, steps: Sequence[Step], events: Document, layout: Layout) -> Document:
     functions = {function_of(step)[2:-1]: function_of(step)[2:-1].removesuffix("Arn") for step in steps}
     filled: Document = {placeholder: {"Fn::GetAtt": [function, "Arn"]} for placeholder, function in functions.items()}
     needed = set(placeholders(definition))
@@ -248,7 +263,7 @@ def _machine(name: str, definition: Document, steps: Sequence[Step], events: Doc
             ],
             "Resource": "*",
         },
-        *(_distributed(name) if "Bucket" in needed else ()),
+        *(_distributed(name, steps, layout) if "Bucket" in needed else ()),
     ]
     return {
         f"{name}Machine": {
@@ -270,13 +285,17 @@ def _machine(name: str, definition: Document, steps: Sequence[Step], events: Doc
     }
 
 
-def _distributed(name: str) -> list[Document]:
+def _distributed(name: str, steps: Sequence[Step], layout: Layout) -> list[Document]:
     """What a Distributed Map needs: its items, a place for its outputs, and executions of its own machine."""
     machine = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
     own = f"${{AWS::StackName}}-{name.lower()}"
+    items = [state_machine.stored_key(step.over, layout).format(execution_id="*") for step in steps if step.over]
     return [
-        {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": {"Fn::Sub": "${Bucket.Arn}/manifests/*"}},
-        {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": {"Fn::Sub": "${Bucket.Arn}/chunks/*"}},
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject"],
+            "Resource": [{"Fn::Sub": f"${{Bucket.Arn}}/{key}"} for key in items],
+        },
         {
             "Effect": "Allow",
             "Action": ["s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"],
@@ -295,49 +314,9 @@ def _distributed(name: str) -> list[Document]:
     ]
 
 
-def _alarms(kind: Kind) -> Document:
-    failed = {"Namespace": "AWS/States", "MetricName": "ExecutionsFailed"}
-    return {
-        f"{name}FailedAlarm": _alarm(
-            f"An execution of {name.lower()} failed: nothing is lost, and its history says why.",
-            {**failed, "Dimensions": [{"Name": "StateMachineArn", "Value": {"Ref": f"{name}Machine"}}]},
-        )
-        for name in ("Submit", "Ingest")
-    } | {
-        f"{title_of(Kind(metric))}Alarm": _alarm(
-            text,
-            {"Namespace": "embedpipe", "MetricName": metric, "Dimensions": [{"Name": "kind", "Value": kind.name}]},
-        )
-        for metric, text in ALARMS.items()
-    }
-
-
-ALARMS: Final[Mapping[str, str]] = {
-    "batch_lost_events": "The provider lost a batch: what was paid for it gave nothing, its records go again.",
-    "ambiguous_create_events": "A create had no answer: a batch may have been paid for twice.",
-    "delta_left_out_events": "Vectors of a batch can't be used; the batch stays open.",
-}
-"""Metric -> what it means."""
-
-
-def _alarm(text: str, metric: Document) -> Document:
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "Properties": {
-            "AlarmDescription": text,
-            **metric,
-            "Statistic": "Sum",
-            "Period": 300,
-            "EvaluationPeriods": 1,
-            "Threshold": 1,
-            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-            "TreatMissingData": "notBreaching",
-        },
-    }
-
-
 DOCKERFILE: Final = """\
 # One image serves all functions; each names its handler.
 FROM public.ecr.aws/lambda/python:3.12
 RUN pip install --no-cache-dir 'embedpipe[aws,openai,chroma]'
+COPY embedpipe.toml ${LAMBDA_TASK_ROOT}/
 """

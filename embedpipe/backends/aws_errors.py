@@ -344,7 +344,7 @@ def no_answer(kind: str, call: Call, said: str = "") -> EmbedpipeError:
         hint = "Sign in, or set AWS_PROFILE, the AWS_ variables or a role: they come from the SDK's own chain."
         return Unauthorized(f"{call.what}: there are no credentials that work for {resource} ({kind}).", hint=hint)
     if kind in NO_REGION:
-        hint = f"Set {resource.section}.region, or AWS_REGION."
+        hint = f"Set {resource.section}.region, or AWS_DEFAULT_REGION."
         return ConfigError(f"{call.what}: no region, or an unknown one, is set for {resource}.", hint=hint)
     if kind == "ProfileNotFound":
         hint = f"Check {resource.section}.profile and AWS_PROFILE."

@@ -23,6 +23,8 @@ from embedpipe.limits import CHROMA_NAME_CHARS_MIN
 DIMENSIONS_KEY: Final = "embedpipe_dimensions"
 """In a collection's metadata; also says that the collection is ours."""
 NAME_KEY: Final = "embedpipe_name"
+DATABASE_KEY: Final = "embedpipe_database"
+"""Where one Chroma holds several databases of ours."""
 RELEASE_POLLS_MAX: Final = 1_000
 RELEASE_POLL_S: Final = 0.002
 
@@ -88,13 +90,13 @@ def _open(path: Path) -> Any:
         raise
 
 
-def find(opened: Any, name: str) -> Any:
-    """Chroma's collection of that name, or None. `CollectionMismatch` where it does not measure cosine distances."""
+def find(opened: Any, name: str, stored: str) -> Any:
+    """Chroma's collection of the name `stored`, or None. `CollectionMismatch` where it does not measure cosine distances."""
     from chromadb.errors import NotFoundError
 
     with mapped_errors(f"Collection {name}"):
         try:
-            found = opened.get_collection(chroma_name(name), embedding_function=None)
+            found = opened.get_collection(stored, embedding_function=None)
         except NotFoundError:
             return None
     space = (found.configuration_json.get("hnsw") or {}).get("space", "l2")
@@ -106,24 +108,25 @@ def find(opened: Any, name: str) -> Any:
     return found
 
 
-def existing(opened: Any, name: str) -> ChromaCollection | None:
-    """The collection behind our port, or None."""
-    found = find(opened, name)
+def existing(opened: Any, name: str, *, stored: str | None = None) -> ChromaCollection | None:
+    """The collection behind our port, or None. `stored`: Chroma's name of it, where that is not `chroma_name`'s."""
+    found = find(opened, name, stored or chroma_name(name))
     return None if found is None else _wrapped(opened, found, name, dimensions_of(found))
 
 
-def ensured(opened: Any, database: str, name: str, dimensions: int) -> ChromaCollection:
+def ensured(opened: Any, database: str, name: str, dimensions: int, *, stored: str | None = None) -> ChromaCollection:
     """The collection, made where there is none. `CollectionMismatch` for other dimensions or another name."""
+    stored = stored or chroma_name(name)
     with mapped_errors(f"Collection {name}"):
-        found = find(opened, name)
+        found = find(opened, name, stored)
         if found is not None and dimensions_of(found) != dimensions:
             # An empty collection binds nobody: a first merge that never wrote may be followed by another model.
             if found.count():
                 raise mismatch(name, dimensions_of(found), dimensions)
-            opened.delete_collection(chroma_name(name))
+            opened.delete_collection(stored)
             found = None
         if found is None:
-            found = _made(opened, database, name, dimensions)
+            found = _made(opened, database, name, dimensions, stored)
     return _wrapped(opened, found, name, dimensions)
 
 
@@ -141,18 +144,19 @@ def _wrapped(opened: Any, found: Any, name: str, dimensions: int) -> ChromaColle
     return ChromaCollection(found, name, dimensions=dimensions, slice_rows=opened.get_max_batch_size())
 
 
-def _made(opened: Any, database: str, name: str, dimensions: int) -> Any:
+def _made(opened: Any, database: str, name: str, dimensions: int, stored: str) -> Any:
     for other in opened.list_collections():
-        if DIMENSIONS_KEY in (other.metadata or {}):
+        metadata = other.metadata or {}
+        if DIMENSIONS_KEY in metadata and metadata.get(DATABASE_KEY, database) == database:
             raise CollectionMismatch(
                 f"Database {database} holds collection {other.metadata.get(NAME_KEY, other.name)}, not {name}.",
                 hint="One database holds one collection: give the kind another database.",
             )
     return opened.create_collection(
-        chroma_name(name),
+        stored,
         embedding_function=None,
         configuration={"hnsw": {"space": "cosine"}},
-        metadata={DIMENSIONS_KEY: dimensions, NAME_KEY: name},
+        metadata={DIMENSIONS_KEY: dimensions, NAME_KEY: name, DATABASE_KEY: database},
     )
 
 

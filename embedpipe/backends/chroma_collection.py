@@ -52,22 +52,32 @@ class ChromaCollection:
 
     def __init__(self, inner: Any, name: str, *, dimensions: int, slice_rows: int = CHROMA_BATCH_MAX) -> None:
         self._inner = inner
+        self._name = name
         self._what = f"Collection {name}"
         self.dimensions = dimensions
         self._slice_rows = slice_rows
+
+    def sliced(self, rows: int) -> ChromaCollection:
+        """The same collection, with calls of at most that many rows."""
+        fewer = max(1, min(rows, self._slice_rows))
+        return ChromaCollection(self._inner, self._name, dimensions=self.dimensions, slice_rows=fewer)
 
     def upsert(self, rows: VectorRows) -> None:
         """As the port says, in slices. A row that loses its document is deleted and written anew.
 
         `InvalidInput` for a whole number beyond 64 bits.
         """
-        vectors = checked_vectors(rows, self.dimensions)
-        metadatas = [_to_chroma(row_id, each) for row_id, each in zip(rows.ids, rows.metadatas, strict=True)]
+        vectors, metadatas = self.checked(rows)
         for part in slices(len(rows.ids), self._slice_rows):
             ids, documents = list(rows.ids[part]), list(rows.documents[part])
             with mapped_errors(self._what):
                 replaced = self._make_way(ids, documents, metadatas[part])
                 self._inner.upsert(ids=ids, embeddings=vectors[part], metadatas=replaced, documents=documents)
+
+    def checked(self, rows: VectorRows) -> tuple[Vectors, list[dict[str, Any] | None]]:
+        """Vectors and metadata as Chroma takes them. Refuses what `upsert` refuses."""
+        vectors = checked_vectors(rows, self.dimensions)
+        return vectors, [_to_chroma(row_id, each) for row_id, each in zip(rows.ids, rows.metadatas, strict=True)]
 
     def _make_way(
         self, ids: list[str], documents: list[str | None], metadatas: list[dict[str, Any] | None]

@@ -105,8 +105,8 @@ def draft_path(home: Path) -> Path:
 
 
 def copy_version(source: Path, target: Path) -> None:
-    """Copy a Chroma directory that others may be reading (readers, too, write to its database)."""
-    target.mkdir()
+    """Copy a Chroma directory that others may be reading (readers, too, write to its database). `target` may be there."""
+    target.mkdir(exist_ok=True)
     with (
         closing(sqlite3.connect(f"{source.absolute().as_uri()}/{SQLITE_FILE}?mode=ro", uri=True)) as origin,
         closing(sqlite3.connect(target / SQLITE_FILE)) as copy,

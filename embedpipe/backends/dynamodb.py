@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from embedpipe.backends.aws_client import ATTEMPTS, Connection
 from embedpipe.backends.aws_errors import Call, Resource
 from embedpipe.backends.dynamodb_items import decode_item, encode_item, encode_value
-from embedpipe.backends.table_rules import Range, changed, index_range, item_key, row_of
+from embedpipe.backends.table_rules import Range, changed, in_order, index_ranges, item_key, row_of
 from embedpipe.errors import PreconditionFailed, Throttled, Unavailable
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
@@ -100,14 +100,15 @@ class DynamoDBBatchTable:
 
     def by_status(self, batch_type: str, status: Status, *, after: str = "") -> Iterator[str]:
         """Ids of one type and status from the index; each page is one query."""
-        wanted = index_range(batch_type, status, after, self._layout)
+        ranges = index_ranges(batch_type, status, after, self._layout)
+        return in_order([self._ids(wanted, after) for wanted in ranges])
+
+    def _ids(self, wanted: Range, after: str) -> Iterator[str]:
         start: Mapping[str, Any] = {}
+        index_sk = self._layout.index_sk
         while True:
             items, last = self._page(wanted, start)
-            for item in items:
-                batch_id = wanted.batch_id(str(item[self._layout.index_sk].get("S", "")))
-                if batch_id is not None and batch_id > after:
-                    yield batch_id
+            yield from wanted.batch_ids([item[index_sk].get("S", "") for item in items], after)
             if not last:
                 return
             start = {"ExclusiveStartKey": last}
@@ -194,16 +195,19 @@ class DynamoDBBatchTable:
         layout = self._layout
         # The type of the batch is not known here. Of the index keys only the one without it follows the status.
         before = BatchRow(batch_id=batch_id, batch_type="", status=status, revision=revision)
-        known = row_to_item(before, layout)
         sets, removes = changes_to_item(changes, before, layout)
         sets.pop(layout.index_sk, None)
         revision_name = layout.attributes.get("revision", "revision")
         sets[revision_name] = revision + 1
         expression = _Expression()
+        names = layout.type_attribute, layout.attributes.get("status", "status")
+        found = layout.type_value, layout.status_word(status)
         unchanged = [
-            f"{expression.name(name)} = {expression.value(known[name])}"
-            for name in (layout.type_attribute, layout.attributes.get("status", "status"))
+            f"{expression.name(name)} = {expression.value(value)}" for name, value in zip(names, found, strict=True)
         ]
+        if others := layout.status_words(status)[1:]:
+            words = ", ".join(map(expression.value, others))
+            unchanged[1] = f"({unchanged[1]} OR {expression.name(names[1])} IN ({words}))"
         counted = f"{expression.name(revision_name)} = {expression.value(revision)}"
         if revision == 0:  # also stands for rows that have none, as the seed's
             counted = f"({counted} OR attribute_not_exists({expression.name(revision_name)}))"

@@ -29,6 +29,8 @@ def encode_item(item: Mapping[str, object]) -> dict[str, dict[str, Any]]:
 
 def encode_value(value: object) -> dict[str, Any]:  # noqa: PLR0911  one return a type
     """One value with its type."""
+    if type(value) is str:  # most are
+        return {"S": value}
     if isinstance(value, str):
         return {"S": value}
     if isinstance(value, bool):
@@ -71,10 +73,10 @@ def decode_value(typed: Mapping[str, Any]) -> object:  # noqa: PLR0911  one retu
     """
     ((kind, value),) = typed.items()
     match kind:
-        case "S" | "BOOL":
-            return value
         case "N":
             return _number(value)
+        case "S" | "BOOL":
+            return value
         case "NULL":
             return None
         case "L":
@@ -93,4 +95,6 @@ def decode_value(typed: Mapping[str, Any]) -> object:  # noqa: PLR0911  one retu
 
 
 def _number(text: str) -> int | Decimal:
+    if len(text) < 10 and text.isascii() and text.isdecimal():  # quicker, and most are
+        return int(text)
     return int(text) if _WHOLE.fullmatch(text) else Decimal(text)

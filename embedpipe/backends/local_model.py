@@ -152,6 +152,12 @@ class LocalModelProvider:
             if self._ended(made.id) is None and self._cancelled_at(made.id) is None:
                 write_bytes(self._path("cancels", made.id), msgspec.json.encode(self._clock.now()))
 
+    def delete_file(self, file_id: str) -> None:
+        """Unlink it."""
+        if _FILE_ID.fullmatch(file_id):
+            with disk_errors(file_id):
+                self._file(file_id).unlink(missing_ok=True)
+
     def embed(self, texts: Sequence[str], *, model: str, dimensions: int) -> Vectors:
         """Unit vectors. `InvalidInput` for an empty or too long text, another model or other dimensions."""
         if model != self._model_name:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -151,6 +152,11 @@ class OpenAIProvider:
             status = self.retrieve(provider_batch_id).status
             if PROVIDER_PHASES.get(status) is not Phase.ENDED and status != "cancelling":
                 raise
+
+    def delete_file(self, file_id: str) -> None:
+        """One call. The provider also removes files by itself, 30 days after they were made."""
+        with suppress(NotFound), self._connection.asking(f"Deleting file {ascii(file_id)[:80]}") as client:
+            client.files.delete(_segment(file_id, "file"))
 
     def embed(self, texts: Sequence[str], *, model: str, dimensions: int) -> Vectors:
         """Shape (len(texts), dimensions), float32. `CollectionMismatch` where the model's vectors are of another length."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedpipe.backends.blob_rules import local_errors
 from embedpipe.backends.flock import locked_directory
-from embedpipe.backends.table_rules import Item, Range, changed, index_range, item_key, row_of
+from embedpipe.backends.table_rules import Item, Range, changed, in_order, index_ranges, item_key, row_of
 from embedpipe.errors import (
     FREE_SPACE,
     ConfigError,
@@ -97,7 +97,10 @@ class SqliteBatchTable:
 
     def by_status(self, batch_type: str, status: Status, *, after: str = "") -> Iterator[str]:
         """Ids of one type and status; each page is one query."""
-        wanted = index_range(batch_type, status, after, self._layout)
+        ranges = index_ranges(batch_type, status, after, self._layout)
+        return in_order([self._ids(wanted, after) for wanted in ranges])
+
+    def _ids(self, wanted: Range, after: str) -> Iterator[str]:
         low = wanted.low
         while keys := self._page(wanted, low):
             found = (wanted.batch_id(key) for key in keys)

@@ -5,7 +5,9 @@ The rule: an item that is not a row is never read as one and never changed. Know
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import groupby
 from typing import Final
 
 import attrs
@@ -16,7 +18,7 @@ from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
 from embedpipe.wire import changes_to_item, item_to_row
 
-__all__ = ["Item", "Range", "changed", "index_range", "item_key", "row_of"]
+__all__ = ["Item", "Range", "changed", "in_order", "index_ranges", "item_key", "row_of"]
 
 Item = dict[str, object]
 KEY_END: Final = "\U0010ffff"
@@ -68,20 +70,39 @@ class Range:
             return None
         return sort_key[len(self.prefix) : len(sort_key) - len(self.suffix)] or None
 
+    def batch_ids(self, sort_keys: Iterable[str], after: str) -> list[str]:
+        """The ids greater than `after` that sort keys name. A comprehension, since an index has very many."""
+        prefix, suffix = self.prefix, self.suffix
+        start, behind = len(prefix), len(suffix)
+        found = [key[start : len(key) - behind] for key in sort_keys if key.startswith(prefix) and key.endswith(suffix)]
+        return [batch_id for batch_id in found if batch_id > after]
 
-def index_range(batch_type: str, status: Status, after: str, layout: Layout) -> Range:
-    """The range of `by_status`.
 
-    >>> index_range("WORD_EMBEDDING", Status.PENDING, "b1", Layout()).low
-    'BATCH_TYPE#WORD_EMBEDDING#BATCH_ID#b1'
+def index_ranges(batch_type: str, status: Status, after: str, layout: Layout) -> tuple[Range, ...]:
+    """The ranges of `by_status`: one, or several where others write words of their own for that status.
+
+    >>> [found.low for found in index_ranges("WORD_EMBEDDING", Status.PENDING, "b1", Layout())]
+    ['BATCH_TYPE#WORD_EMBEDDING#BATCH_ID#b1']
     """
     before, _, behind = layout.index_sk_value.partition("{batch_id}")
     prefix = before.format(batch_type=batch_type)
     suffix = behind.format(batch_type=batch_type)
-    return Range(
-        partition=layout.index_pk_value.format(status=layout.statuses.get(status.value, status.value)),
-        low=prefix + after,
-        high=prefix + KEY_END,
-        prefix=prefix,
-        suffix=suffix,
+    return tuple(
+        Range(
+            partition=layout.index_pk_value.format(status=word),
+            low=prefix + after,
+            high=prefix + KEY_END,
+            prefix=prefix,
+            suffix=suffix,
+        )
+        for word in layout.status_words(status)
     )
+
+
+def in_order(streams: Sequence[Iterator[str]]) -> Iterator[str]:
+    """Ascending streams of ids as one, each id once: a row may move from one range to another while they are read.
+
+    >>> list(in_order([iter("ace"), iter("bc")]))
+    ['a', 'b', 'c', 'e']
+    """
+    return streams[0] if len(streams) == 1 else (name for name, _ in groupby(merge(*streams)))

@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            meant = f" Did you mean '{near[0]}'?" if near else " See: embedpipe --help"
+            meant = f" Did you mean '{near[0]}'?" if near else ""
             raise click.UsageError(f"There is no command {args[0]!a}.{meant}")
         return super().resolve_command(ctx, args)
 
@@ -131,7 +131,7 @@ def _failure(error: Exception) -> Failure:
         return Failure(error.exit_code, message, hint=hint, code=error.code, context=error.context)
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "embedpipe"
-        return Failure(EXIT_USAGE, error.format_message(), hint=f"See: {command} --help", code="usage")
+        return Failure(EXIT_USAGE, _misused(error), hint=f"See: {command} --help", code="usage")
     if isinstance(error, click.ClickException):
         return Failure(EXIT_USAGE, error.format_message(), code="usage")
     if isinstance(error, click.Abort):
@@ -147,6 +147,15 @@ def _failure(error: Exception) -> Failure:
         hint="Nothing was lost. Please report it with what the same command prints under --debug.",
         code="internal",
     )
+
+
+def _misused(error: click.UsageError) -> str:
+    """Click's sentence, whole; where no command was named, the ones there are in place of all the help."""
+    group = error.ctx.command if error.ctx else None
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and isinstance(group, click.Group):
+        return f"Name a command: {', '.join(group.list_commands(error.ctx))}."
+    said = error.format_message()
+    return said if said.endswith((".", "?")) else f"{said}."
 
 
 def _usual_hint(error: EmbedpipeError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -13,6 +14,12 @@ from embedpipe.errors import InvalidInput
 from embedpipe.model import kind_named
 
 
+def _schedule(_: click.Context, __: click.Parameter, value: str) -> str:
+    if re.fullmatch(r"(rate|cron)\([^()]+\)", value) is None:
+        raise click.BadParameter(f"{value!a} is neither like 'rate(15 minutes)' nor like 'cron(0 * * * ? *)'.")
+    return value
+
+
 @click.group()
 def aws() -> None:
     """Put the pipeline up on AWS."""
@@ -20,21 +27,31 @@ def aws() -> None:
 
 @aws.command()
 @click.option("--out", required=True, metavar="DIR", help="Where the files go; made where it is missing.")
-@click.option("--schedule", default="rate(15 minutes)", show_default=True, metavar="WHEN", help="When to ingest.")
+@click.option(
+    "--schedule",
+    default="rate(15 minutes)",
+    show_default=True,
+    callback=_schedule,
+    metavar="WHEN",
+    help="When to ingest.",
+)
 @click.option("--force", is_flag=True, help="Write over files that are there and differ.")
 @common
 def template(settings: Settings, out: str, schedule: str, force: bool) -> None:
     """Write a SAM template, the state machines and a Dockerfile for one kind. Needs no account and sends nothing.
+
+    Settings of [layout], [limits], [policy] and [retry] go with it, in an embedpipe.toml of its own.
 
     \b
     Example:
       embedpipe aws template --kind word --out deploy
       cd deploy && sam build -t template.json && sam deploy --guided
     """
+    from embedpipe.aws.settings import choices
     from embedpipe.aws.template import files
 
     config = settings.load()
-    made = files(kind_named(config.kind), layout=config.layout, schedule=schedule)
+    made = files(kind_named(config.kind), choices(config, schedule))
     folder = Path(out)
     texts = {folder / name: text if isinstance(text, str) else json_text(text) + "\n" for name, text in made.items()}
     differing = [path for path, text in texts.items() if path.exists() and path.read_text() != text]

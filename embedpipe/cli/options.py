@@ -42,9 +42,9 @@ class Settings:
 
 def _override(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     pairs = [value.partition("=") for value in values]
-    for key, equals, _rest in pairs:
-        if not equals or not key:
-            raise click.BadParameter(f"{key!a} is not KEY=VALUE, such as limits.requests_per_batch=1000.")
+    for value, (key, equals, _rest) in zip(values, pairs, strict=True):
+        if not equals or not key.strip():
+            raise click.BadParameter(f"{value!a} is not KEY=VALUE, such as limits.requests_per_batch=1000.")
     return tuple((key.strip(), value) for key, _, value in pairs)
 
 

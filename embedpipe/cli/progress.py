@@ -22,10 +22,12 @@ from embedpipe.events import (
     BatchPolled,
     CreateRefused,
     DeltaLeftOut,
+    FilesNotDeleted,
     ItemFailed,
     OnEvent,
     Published,
     RecordsRead,
+    ResultUnreadable,
     RowsMerged,
     RowUnreadable,
     RunEvent,
@@ -101,7 +103,9 @@ _SENTENCES: Final[Mapping[type[RunEvent], Callable[[Any], str]]] = {
     ),
     BatchLost: lambda e: f"batch {e.batch_id}: the provider lost {e.provider_batch_id}; its records go again",
     RowUnreadable: lambda e: f"batch {e.batch_id}: its row can't be read and is left alone: {e.error}",
+    ResultUnreadable: lambda e: f"batch {e.batch_id}: nothing is known of it, it is polled again: {e.reason}",
     DeltaLeftOut: lambda e: f"batch {e.batch_id}: its vectors are not merged for now: {e.reason}",
+    FilesNotDeleted: lambda e: f"batch {e.batch_id}: its files stay with the provider: {e.error}",
     Published: lambda e: f"published {e.version} with {e.count:,} records",
 }
 """What a person should read about at once."""

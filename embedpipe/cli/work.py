@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import click
@@ -23,6 +23,10 @@ from embedpipe.reading import Format, read_records
 if TYPE_CHECKING:
     from embedpipe.pipeline import Pipeline
     from embedpipe.reports import Estimate, IngestReport, RunReport, SubmitReport
+
+
+PRICE_MAX: Final = 1_000_000
+"""[ours] Of a million tokens, in any currency; more is a typing error."""
 
 
 @contextmanager
@@ -81,6 +85,7 @@ def print_run(console: Console, report: RunReport, config: Config) -> None:
             ("records", report.records),
             ("already there", report.skipped or None),
             ("batches", report.batches),
+            ("completed by another run", report.completed_elsewhere or None),
             ("embedded", report.embedded),
             ("rejected", rejected(report)),
             ("reasons in", _reasons_key(config) if report.rejected else None),
@@ -138,10 +143,14 @@ def ingest(context: click.Context, settings: Settings) -> None:
     context.exit(EXIT_INCOMPLETE if report.waiting else EXIT_OK)
 
 
+def _price(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= PRICE_MAX:  # neither is "nan"
+        raise click.BadParameter(f"{value} is no price of 0 to {PRICE_MAX:,}.")
+    return value
+
+
 @click.command()
-@click.option(
-    "--price-per-million-tokens", "price", type=click.FloatRange(min=0), metavar="PRICE", help="For the cost."
-)
+@click.option("--price-per-million-tokens", "price", type=float, callback=_price, metavar="PRICE", help="For the cost.")
 @reading
 @common
 def estimate(settings: Settings, files: tuple[str, ...], format: Format, encoding: str, price: float | None) -> None:

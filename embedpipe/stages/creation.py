@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from embedpipe.errors import CollectionMismatch, InvalidInput
+from embedpipe.errors import CollectionMismatch, CorruptData, InvalidInput
 from embedpipe.lifecycle import Event, Status, advance
 from embedpipe.limits import PAUSE_MAX_S, UTF8_BYTES_MAX, Limits, Policy, pause_s
 from embedpipe.model import BatchRow, EmbeddingModel, Kind, Record
@@ -33,12 +33,12 @@ def check_tokens(record: Record, tokens: int, limits: Limits) -> None:
 
 
 def row_of(root: OpenRoot, kind: Kind) -> BatchRow:
-    """The row of a ledger entry, before its batch is created."""
+    """The row of a ledger entry, before its batch is created. A time that is none is damage, and costs only the time."""
     return BatchRow(
         batch_id=root.batch_id,
         batch_type=kind.batch_type,
         status=Status.INTENT,
-        submitted_at=parse_time(root.submitted_at, "submitted_at"),
+        submitted_at=_time_of(root),
         request_count=root.request_count,
         request_sha256=root.request_sha256,
         records_sha256=root.records_sha256,
@@ -49,6 +49,13 @@ def row_of(root: OpenRoot, kind: Kind) -> BatchRow:
         model=root.model,
         dimensions=root.dimensions,
     )
+
+
+def _time_of(root: OpenRoot) -> datetime | None:
+    try:
+        return parse_time(root.submitted_at, "submitted_at")
+    except CorruptData:
+        return None
 
 
 def held_back(not_before: datetime | None, now: datetime) -> bool:

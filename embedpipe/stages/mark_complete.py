@@ -6,7 +6,7 @@ a retry batch whose row exists. The retry's name and content are functions of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
@@ -15,7 +15,7 @@ import attrs
 
 from embedpipe.lifecycle import ENDINGS, OPEN, TERMINAL_ACTIONS, TRANSITIONS, Event, Status, advance
 from embedpipe.limits import PAUSE_MAX_S, Policy
-from embedpipe.model import BatchRow
+from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages.fold import Cause
 from embedpipe.wire import Mark, MarkCounts, Result, Retry
 
@@ -124,6 +124,20 @@ def ended_mark(row: BatchRow, execution_id: str) -> Mark:
         reason=row.reason,
         retry_batch_ids=row.retry_batch_ids,
     )
+
+
+def may_delete_files(row: BatchRow, policy: Policy, *, journaled: Collection[str]) -> bool:
+    """Whether the provider's files of an ended batch may go: it is asked for, and nobody will read them again.
+
+    That is so once its vectors are proven to be published. A batch that a journal names may be merged again.
+    """
+    return policy.delete_provider_files and row.status is Status.COMPLETED and row.batch_id not in journaled
+
+
+def provider_files(batch: ProviderBatch) -> tuple[str, ...]:
+    """The files of a batch, each once."""
+    named = (batch.output_file_id, batch.error_file_id, batch.input_file_id)
+    return tuple(dict.fromkeys(file_id for file_id in named if file_id is not None))
 
 
 def before_proof(

@@ -57,6 +57,11 @@ def _mismatch(batch: ManifestBatch, result: Result) -> str | None:
     return None
 
 
+def unreadable(results: Sequence[Result]) -> tuple[Result, ...]:
+    """Those of which nothing is known."""
+    return tuple(result for result in results if result.action is Action.UNREADABLE_RESULT)
+
+
 def with_own_name(batch: ManifestBatch, result: Result) -> Result:
     """The result with the provider's name filled in where only the listing has it."""
     if result.openai_batch_id is None and batch.openai_batch_id is not None:
@@ -67,12 +72,17 @@ def with_own_name(batch: ManifestBatch, result: Result) -> Result:
 STRANGE = frozenset({WaitReason.NOT_FOUND.value, WaitReason.UNAUTHORIZED.value})
 
 
-def check_provider(results: Sequence[Result]) -> None:
+def check_provider(results: Sequence[Result], execution_id: str) -> None:
     """Stop an execution whose provider refuses, or does not know, most of its batches: likely another key or project.
 
-    Nothing but `wait` registers has been written then, so nothing is lost and nothing submitted again.
+    Nothing but `wait` registers has been written then, so nothing is lost and nothing submitted again. What an earlier
+    execution was told, of batches whose poll has failed in this one, says nothing of the provider as it is now.
     """
-    strange = [result for result in results if result.action is Action.WAIT and result.reason in STRANGE]
+    strange = [
+        result
+        for result in results
+        if result.action is Action.WAIT and result.reason in STRANGE and result.execution_id == execution_id
+    ]
     if not strange or 2 * len(strange) <= len(results):
         return
     refused = sum(result.reason == WaitReason.UNAUTHORIZED for result in strange)

@@ -103,10 +103,12 @@ def wait_result(row: BatchRow, reason: WaitReason, *, status: str, since: dateti
 def may_replace(stored: Result | None, proposed: Result, *, damaged: bool = False) -> bool:
     """Whether the register may move from `stored` to `proposed`: forward only.
 
-    A terminal result is revised only where its delta is damaged, and then with the same retry set.
+    A terminal result is revised only where its delta is damaged, and then with the same retry set. The seed's results
+    name no retry set, and nothing was ever submitted again because of them.
     """
     if stored is not None and stored.action in TERMINAL_ACTIONS:
-        return damaged and proposed.action in TERMINAL_ACTIONS and stored.retry_sha256 == proposed.retry_sha256
+        same = stored.retry_sha256 in (None, proposed.retry_sha256)
+        return damaged and proposed.action in TERMINAL_ACTIONS and same
     return (stored.action if stored else None, proposed.action) in REGISTER_MOVES
 
 

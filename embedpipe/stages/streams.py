@@ -163,6 +163,17 @@ def rebatched(batches: Stream, rows: int) -> Iterator[pa.RecordBatch]:
         yield _joined(held)
 
 
+def bounded(batches: Stream, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at most `rows`, without a copy.
+
+    >>> [batch.num_rows for batch in bounded([pa.record_batch({"id": ["a", "b", "c"]})], 2)]
+    [2, 1]
+    """
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
+
+
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 

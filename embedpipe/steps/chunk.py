@@ -50,7 +50,11 @@ def process(ctx: Context, *, execution_id: str, index: int) -> Packed:
     from embedpipe.stages.streams import merged, rebatched
     from embedpipe.vectors import sha256_file, write_arrow
 
-    chunk = read_chunks(ctx, execution_id)[index]
+    chunks = read_chunks(ctx, execution_id)
+    if index >= len(chunks):
+        key = ctx.layout.chunks_key(execution_id)
+        raise CorruptData(f"{key} has {len(chunks)} chunks, and none with the index {index}.", key=key)
+    chunk = chunks[index]
     damaged: list[Damaged] = []
     with ctx.scratch() as folder:
         deltas = [table for ref in chunk.deltas if (table := mapped_delta(ctx, ref, folder, damaged)) is not None]

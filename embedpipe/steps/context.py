@@ -12,8 +12,15 @@ from typing import TypeVar
 import attrs
 
 from embedpipe import events
-from embedpipe.errors import CollectionMismatch, CorruptData, NotFound, PreconditionFailed, full_disk
-from embedpipe.layout import SEED, Layout
+from embedpipe.errors import (
+    CollectionMismatch,
+    CorruptData,
+    InvalidId,
+    NotFound,
+    PreconditionFailed,
+    full_disk,
+)
+from embedpipe.layout import SEED, Layout, safe_id
 from embedpipe.lifecycle import Status
 from embedpipe.limits import Limits, Policy
 from embedpipe.model import BatchRow, EmbeddingModel, Kind
@@ -76,8 +83,13 @@ def read(ctx: Context, kind: type[E], key: str) -> tuple[E, str] | None:
     return kind.load(blob.data, key), blob.etag
 
 
+def check_root(ctx: Context) -> None:
+    """`NewerSchema` or `CorruptData` where this root can't be worked on; makes nothing."""
+    read(ctx, Root, ctx.layout.root_key())
+
+
 def root_id(ctx: Context) -> str:
-    """The identity of this root; made by whoever comes first."""
+    """The identity of this root; made by whoever is the first to need it."""
     key = ctx.layout.root_key()
     found = read(ctx, Root, key)
     if found is None:
@@ -92,8 +104,16 @@ def root_id(ctx: Context) -> str:
 
 def read_head(ctx: Context) -> tuple[Head | None, str | None]:
     """The ledger and its etag."""
-    found = read(ctx, Head, ctx.layout.head_key(ctx.kind.database, ctx.kind.collection))
-    return found if found else (None, None)
+    key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
+    found = read(ctx, Head, key)
+    if found is None:
+        return None, None
+    for root in found[0].open:
+        try:
+            safe_id(root.batch_id, "batch_id")
+        except InvalidId as error:
+            raise CorruptData(f"{key}: {error.message}", hint="Restore it from a backup.", key=key) from None
+    return found
 
 
 @attrs.frozen(kw_only=True)

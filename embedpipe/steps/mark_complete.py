@@ -29,6 +29,7 @@ from embedpipe.steps.context import (
     read_base,
     read_delta,
 )
+from embedpipe.steps.provider_files import delete_files
 from embedpipe.wire import Delta, Mark, MarkCounts, Marked, Rejected, Result, Retry
 
 log = logging.getLogger("embedpipe.mark_complete")
@@ -51,6 +52,8 @@ def mark_complete(ctx: Context, *, poll_results_s3_key: str, execution_id: str) 
     ctx.objects.put(key, Marked(execution_id=execution_id, marks=tuple(marks)).dump())
     counts = decide.counts(marks, results, key=key, bucket=ctx.objects.bucket)
     _report(ctx, counts, execution_id)
+    if ctx.policy.delete_provider_files:
+        delete_files(ctx, [mark.batch_id for mark in marks if mark.outcome == "marked"], execution_id)
     return counts
 
 
@@ -95,10 +98,10 @@ def _mark_group(
         try:
             evidence.append(_gather(ctx, result, rows[result.batch_id], len(evidence), folder))
         except (CorruptData, NotFound) as error:
-            marks.append(_skipped(rows[result.batch_id], f"unproven: {error.message}"))
+            marks.append(_unproven(rows[result.batch_id], f"unproven: {error.message}"))
     for found, lacking in zip(evidence, _lacking(ctx, evidence, base, folder), strict=True):
         if lacking:
-            marks.append(_skipped(found.row, f"unproven: {lacking} records are not in the published catalog"))
+            marks.append(_unproven(found.row, f"unproven: {lacking} records are not in the published catalog"))
         else:
             marks.append(_end(ctx, found, base, execution_id))
     return marks
@@ -106,6 +109,10 @@ def _mark_group(
 
 def _skipped(row: BatchRow, reason: str) -> Mark:
     return Mark(batch_id=row.batch_id, outcome="skipped", status=row.status, reason=reason)
+
+
+def _unproven(row: BatchRow, reason: str) -> Mark:
+    return attrs.evolve(_skipped(row, reason), unproven=True)
 
 
 # --- proof ---------------------------------------------------------------------------------------------------------
@@ -207,7 +214,7 @@ def _end(ctx: Context, found: _Evidence, base: Base, execution_id: str) -> Mark:
     except PreconditionFailed:
         return _changed_meanwhile(ctx, found.row, execution_id)
     except (CorruptData, NotFound) as error:
-        return _skipped(found.row, f"retry not stored: {error.message}")
+        return _unproven(found.row, f"retry not stored: {error.message}")
     return decide.ended_mark(row, execution_id)
 
 

@@ -1,12 +1,14 @@
 """Final merge: join the packed chunks into the collection and its catalog, and publish the version.
 
 Oldest first, within a row and a time budget, then `more`. In place, one writer holds the lock, journals what it writes, reads
-back what it wrote, and publishes the catalog as its receipt. Otherwise the pointer's compare-and-swap decides.
+back what it wrote, and publishes the catalog as its receipt. Otherwise the pointer's compare-and-swap decides. Time may run out
+within a group: rows are taken in the order of their ids, so what was taken is published, and the next call finds it there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,20 +18,30 @@ import attrs
 
 from embedpipe import events
 from embedpipe.errors import CorruptData, NotFound, PreconditionFailed, WriteConflict
-from embedpipe.model import metadata_from_json
-from embedpipe.ports import Collection, Edition, VectorRows
+from embedpipe.ports import Collection, Edition
 from embedpipe.stages.creation import check_collection
 from embedpipe.stages.merge import Counts, ancestors_of, join, version_name, won
 from embedpipe.steps import journal
 from embedpipe.steps.chunk import packed_file, read_chunks, report_damaged
 from embedpipe.steps.context import Base, Context, download_catalog, read_base
 from embedpipe.steps.journal import Inheritance
+from embedpipe.steps.upsert import read_back, to_vector_rows
 from embedpipe.wire import Chunk, Damaged, Latest, Merged, Snapshot
 
 CATALOG_BATCH_ROWS = 65_536
 """[ours] About 3 MB; bounds the memory of a join and keeps its loop short."""
 UPSERT_ROWS = 5_461
 """[chroma] Rows handed to the collection at once; its own maximum, so that nothing is split twice."""
+
+
+@attrs.frozen(kw_only=True)
+class _Outcome:
+    """What became of a group."""
+
+    counts: Counts = attrs.field(factory=Counts)
+    version: str | None
+    finished: bool = True
+    """False where time ran out first: the group is merged again, and what is in the catalog by then costs nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,22 +67,22 @@ def final_merge(
 ) -> Merged:
     """Merge chunks from `next_chunk` on, until none is left or the time budget is used up."""
     chunks = read_chunks(ctx, execution_id)
-    began = ctx.clock.monotonic_s()
-    total, version = Counts(), None
+    until_s = ctx.clock.monotonic_s() + ctx.policy.merge_budget_s
+    total = Counts()
     # Without chunks there may still be a dead writer's journal to finish.
     while True:
         ctx.checkpoint()
         with ctx.scratch() as folder:
             group = _gather(ctx, chunks, next_chunk, execution_id, folder)
-            counts, version = _merge(ctx, group, execution_id, folder)
-        total += counts
-        next_chunk = group.next_chunk
-        if next_chunk >= len(chunks) or ctx.clock.monotonic_s() - began >= ctx.policy.merge_budget_s:
+            done = _merge(ctx, group, execution_id, folder, until_s)
+        total += done.counts
+        next_chunk = group.next_chunk if done.finished else next_chunk
+        if not done.finished or next_chunk >= len(chunks) or ctx.clock.monotonic_s() >= until_s:
             break
     return Merged(
         more=next_chunk < len(chunks),
         next_chunk=next_chunk,
-        version=version,
+        version=done.version,
         inserted=total.inserted,
         replaced=total.replaced,
         equal=total.equal,
@@ -101,14 +113,16 @@ def _gather(ctx: Context, chunks: Sequence[Chunk], start: int, execution_id: str
     return _Group(chunks=tuple(taken), paths=tuple(paths), next_chunk=at)
 
 
-def _merge(ctx: Context, group: _Group, execution_id: str, folder: Path) -> tuple[Counts, str | None]:
+def _merge(ctx: Context, group: _Group, execution_id: str, folder: Path, until_s: float) -> _Outcome:
     for _ in range(ctx.policy.merge_conflicts_max):
         base = read_base(ctx)
         if not group.paths and not journal.to_finish(ctx):
-            return Counts(), base.version
-        done = _merge_once(ctx, base, group, execution_id, folder)
+            return _Outcome(version=base.version)
+        done = _merge_once(ctx, base, group, execution_id, folder, until_s)
         if done is not None:
             return done
+        if ctx.clock.monotonic_s() >= until_s:
+            return _Outcome(version=base.version, finished=False)
     raise WriteConflict(
         f"Publishing a version of '{ctx.kind.database}' lost {ctx.policy.merge_conflicts_max} races.",
         hint="Run again when fewer executions merge at once.",
@@ -116,25 +130,35 @@ def _merge(ctx: Context, group: _Group, execution_id: str, folder: Path) -> tupl
 
 
 def _merge_once(
-    ctx: Context, base: Base, group: _Group, execution_id: str, folder: Path
-) -> tuple[Counts, str | None] | None:
+    ctx: Context, base: Base, group: _Group, execution_id: str, folder: Path, until_s: float
+) -> _Outcome | None:
     """One attempt; None where another version was published meanwhile."""
     with ctx.vectors.editing(
         ctx.kind.database, ctx.kind.collection, version=base.version, dimensions=ctx.model.dimensions
     ) as edition:
         if edition.in_place:
             base = read_base(ctx)  # the lock is ours: until we publish, nobody else does
+        elif read_base(ctx).version != base.version:
+            return None  # while this editor waited for another
         if base.snapshot is not None:
             check_collection(ctx.kind, ctx.model, (base.snapshot.model, base.snapshot.dimensions))
             if edition.in_place:
                 _check_count(ctx, edition.collection.count(), base.snapshot)
         with ExitStack() as stack:
-            return _edit(ctx, edition, base, group, execution_id, folder, stack)
+            return _edit(ctx, edition, base, group, execution_id, folder, stack, until_s)
 
 
 def _edit(
-    ctx: Context, edition: Edition, base: Base, group: _Group, execution_id: str, folder: Path, stack: ExitStack
-) -> tuple[Counts, str | None] | None:
+    ctx: Context,
+    edition: Edition,
+    base: Base,
+    group: _Group,
+    execution_id: str,
+    folder: Path,
+    stack: ExitStack,
+    until_s: float,
+) -> _Outcome | None:
+    from embedpipe.stages.streams import bounded, merged
     from embedpipe.vectors import open_arrow, vectors_schema
 
     schema = vectors_schema(ctx.model.dimensions)
@@ -151,9 +175,13 @@ def _edit(
         execution_id=execution_id,
         folder=folder,
         rows_max=group.rows,
+        # A dead writer's rows are written in one go, for the journal that names them ends with this version.
+        until_s=math.inf if inherited.deltas else until_s,
     )
-    rows = [*streams, *(table.to_batches() for table in inherited.tables)]
+    sorted_rows = merged([*streams, *(table.to_batches() for table in inherited.tables)], schema)
+    rows = bounded(sorted_rows, UPSERT_ROWS)
     counts = attempt.write(edition.collection, rows, schema, inherited)
+    finished = next(rows, None) is None
     version = base.version
     if counts.changed:
         if not attempt.publish(edition):
@@ -163,7 +191,7 @@ def _edit(
         if not counts.changed:
             edition.seal(attempt.prefix)  # a dead writer's rows were written again: durable before its journal goes
         journal.end(ctx, inherited, execution_id)
-    return counts, version
+    return _Outcome(counts=counts, version=version, finished=finished)
 
 
 def check_published(ctx: Context, base: Base) -> None:
@@ -199,6 +227,7 @@ class _Attempt:
     execution_id: str
     folder: Path
     rows_max: int
+    until_s: float
 
     @property
     def prefix(self) -> str:
@@ -209,9 +238,12 @@ class _Attempt:
     def path(self) -> Path:
         return self.folder / f"catalog-new-{self.version}.arrow"
 
-    def write(self, collection: Collection, rows: Sequence[Any], schema: Any, inherited: Inheritance) -> Counts:
-        """Join, upsert what wins, read it back, and write the new catalog to a local file."""
-        from embedpipe.stages.streams import merged, rebatched
+    def write(self, collection: Collection, rows: Iterator[Any], schema: Any, inherited: Inheritance) -> Counts:
+        """Join, upsert what wins, read it back, and write the new catalog to a local file. `rows` are taken while time is left.
+
+        One block at least is written, so that every call gets somewhere.
+        """
+        from embedpipe.stages.streams import rebatched
         from embedpipe.vectors import arrow_writer, catalog_schema, open_arrow
 
         ctx, counts, written = self.ctx, Counts(), 0
@@ -220,9 +252,16 @@ class _Attempt:
             old_path = download_catalog(ctx, self.base, self.folder)
             old = stack.enter_context(open_arrow(old_path, catalog_schema())).batches() if old_path else ()
             catalog = stack.enter_context(arrow_writer(self.path, catalog_schema()))
+
+            def taken() -> Iterator[Any]:
+                while not written or ctx.clock.monotonic_s() < self.until_s:
+                    if (batch := next(rows, None)) is None:
+                        return
+                    yield batch
+
             joined = join(
                 old,
-                merged(rows, schema),
+                taken(),
                 catalog_schema=catalog_schema(),
                 rows_schema=schema,
                 distrusted=inherited.ids,
@@ -300,33 +339,3 @@ class _Attempt:
             now = read_base(ctx)
             return won(latest.version, now.latest, now.snapshot)
         return True
-
-
-def to_vector_rows(rows: Any) -> VectorRows:
-    """Arrow rows as the vector store takes them."""
-    import numpy as np
-
-    rows = rows.combine_chunks()
-    column = rows.column("vector")
-    vectors = np.concatenate([np.asarray(chunk.flatten()) for chunk in column.chunks]).reshape(rows.num_rows, -1)
-    return VectorRows(
-        ids=rows.column("id").to_pylist(),
-        vectors=vectors,
-        documents=rows.column("document").to_pylist(),
-        metadatas=[metadata_from_json(text or "") for text in rows.column("metadata").to_pylist()],
-    )
-
-
-def read_back(collection: Collection, block: VectorRows) -> None:
-    """Make sure that every row of `block` is in the collection. `CorruptData` names one that is not."""
-    found = set(_present(collection, block.ids))
-    if len(found) < len(block.ids):
-        missing = next(record_id for record_id in block.ids if record_id not in found)
-        raise CorruptData(
-            f"The vector store accepted {len(block.ids)} rows and does not hold {ascii(missing)[:80]}.",
-            hint="Run again; if it happens again, check the store's own log.",
-        )
-
-
-def _present(collection: Collection, ids: Sequence[str]) -> Iterator[str]:
-    yield from collection.get(ids).ids

@@ -15,14 +15,15 @@ from embedpipe.errors import CorruptData, NewerSchema, NotFound, PreconditionFai
 from embedpipe.lifecycle import TERMINAL_ACTIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages import poll as decide
-from embedpipe.stages.conclude import Conclusion, conclude, may_be_too_large, rejected_lines, retry_lines, was_alone
-from embedpipe.stages.creation import created_changes
+from embedpipe.stages.conclude import Conclusion, conclude, may_be_too_large, retry_lines, was_alone
+from embedpipe.stages.creation import check_collection, created_changes
 from embedpipe.stages.fold import Fold, settled
 from embedpipe.stages.poll import WaitReason
+from embedpipe.steps import delta
 from embedpipe.steps.batch_files import records_file
-from embedpipe.steps.context import Context, download_checked, read_delta, read_result, root_id
+from embedpipe.steps.context import Context, read_result, root_id
 from embedpipe.steps.create import METADATA_BATCH_ID, METADATA_ROOT_ID
-from embedpipe.wire import Delta, FileHash, Reference, Result
+from embedpipe.wire import Reference, Result
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +44,18 @@ class _Poll:
         now = self.ctx.clock.now()
         return decide.overdue(decide.waiting_since(self.register, reason, now), now, limit_s)
 
+    def ended(self, conclusion: Conclusion, fold: Fold, records: Any, scratch: Any, folder: Path) -> Result:
+        return delta.store(
+            self.ctx,
+            self.row,
+            conclusion,
+            fold=fold,
+            records=records,
+            scratch=scratch,
+            folder=folder,
+            execution_id=self.execution_id,
+        )
+
 
 def poll(ctx: Context, *, batch_id: str, execution_id: str) -> Reference:
     """Look at one batch and return where its result is. Repeating it changes a terminal result only to mend its delta."""
@@ -51,11 +64,13 @@ def poll(ctx: Context, *, batch_id: str, execution_id: str) -> Reference:
     )
     register, etag = _read_register(ctx, batch_id)
     terminal = register is not None and register.action in TERMINAL_ACTIONS
-    if register is not None and terminal and delta_is_whole(ctx, register):
+    if register is not None and terminal and delta.is_whole(ctx, register):
         return reference
     row = ctx.table.get_many([batch_id]).get(batch_id)
     if row is None:
         raise NotFound(f"Batch {batch_id} has no row in the table.", hint="Was it deleted by hand?", batch_id=batch_id)
+    if row.model is not None and row.dimensions is not None:
+        check_collection(ctx.kind, ctx.model, (row.model, row.dimensions))
     look = _Poll(ctx=ctx, row=row, register=register, execution_id=execution_id, damaged=terminal)
     result = _result(look)
     _store(look, result, etag)
@@ -72,31 +87,13 @@ def _read_register(ctx: Context, batch_id: str) -> tuple[Result | None, str | No
         return None, ctx.objects.get(ctx.layout.result_key(batch_id)).etag
 
 
-def delta_is_whole(ctx: Context, result: Result) -> bool:
-    """Whether the delta of a terminal result is there and passes its hashes."""
-    if not result.delta_key:
-        return True  # the seed's failures have none
-    try:
-        delta = read_delta(ctx, result.delta_key, result.delta_sha256)
-        for file in delta.files:
-            with ctx.scratch() as folder:
-                download_checked(ctx, result.delta_key, delta, file.name, folder)
-    except (CorruptData, NotFound):
-        return False
-    return True
-
-
 def _store(look: _Poll, result: Result, etag: str | None) -> None:
     ctx, key = look.ctx, look.ctx.layout.result_key(look.row.batch_id)
     stored = look.register
     while True:
         if not decide.may_replace(stored, result, damaged=look.damaged):
             if look.damaged and stored is look.register:
-                raise CorruptData(
-                    f"The delta of batch {look.row.batch_id} is damaged, and polling again gives another retry set.",
-                    hint="Restore the delta from a backup; the batch stays open until then.",
-                    batch_id=look.row.batch_id,
-                )
+                raise _not_mended(look, result)
             return
         try:
             ctx.objects.put(key, result.dump(), if_none_match=etag is None, if_match=etag)
@@ -114,6 +111,18 @@ def _store(look: _Poll, result: Result, etag: str | None) -> None:
             rejected=result.rejected_count or 0,
             retry=result.retry_count or 0,
         )
+    )
+
+
+def _not_mended(look: _Poll, result: Result) -> CorruptData:
+    """Why a terminal result whose delta can't be used stays as it is."""
+    name, delta = look.row.batch_id, look.register.delta_key if look.register else None
+    again = f"the provider says '{result.reason or result.batch_status}'"
+    return CorruptData(
+        f"The delta of batch {name} ({delta or 'none is named'}) is missing, damaged or of another format, and "
+        + ("polling again gives another retry set." if result.action in TERMINAL_ACTIONS else f"{again} now."),
+        hint="Restore the delta from a backup; the batch stays open until then.",
+        batch_id=name,
     )
 
 
@@ -222,15 +231,27 @@ def _collect(look: _Poll, batch: ProviderBatch) -> Result:
         if not settled(batch, fold, output_absent=absent) and not _settle_overdue(look):
             return look.wait(WaitReason.SETTLING, batch.status)
         tries = records.column("tries").to_pylist() if records is not None else None
-        conclusion = conclude(
+        conclusion = _concluded(look, batch, fold, tries)
+        return look.ended(conclusion, fold, records, scratch, folder)
+
+
+def _concluded(look: _Poll, batch: ProviderBatch, fold: Fold, tries: Sequence[int] | None) -> Conclusion:
+    """Whether a batch is too large alone is a judgement of its time: where a delta is mended, the first one stands."""
+    judged = _is_too_large(look, batch)
+    conclusions = [
+        conclude(
             batch,
             fold,
-            row=row,
+            row=look.row,
             tries=tries,
-            attempts_max=ctx.policy.attempts_max,
-            too_large=_is_too_large(look, batch),
+            attempts_max=look.ctx.policy.attempts_max,
+            too_large=too_large,
         )
-        return _terminal(look, conclusion, fold, records, scratch, folder)
+        for too_large in ((judged, not judged) if look.damaged else (judged,))
+    ]
+    before = look.register.retry_sha256 if look.register else None
+    same = (found for found in conclusions if hashlib.sha256(retry_lines(found.retry)).hexdigest() == before)
+    return next(same, conclusions[0])
 
 
 def _is_too_large(look: _Poll, batch: ProviderBatch) -> bool:
@@ -279,116 +300,4 @@ def _conclude_without_files(look: _Poll, batch: ProviderBatch) -> Result:
         tries = records.column("tries").to_pylist() if records is not None else None
         conclusion = conclude(batch, fold, row=look.row, tries=tries, attempts_max=look.ctx.policy.attempts_max)
         scratch = stack.enter_context(Scratch(folder / "vectors.f32", look.row.dimensions))
-        return _terminal(look, conclusion, fold, records, scratch, folder)
-
-
-# --- the delta -----------------------------------------------------------------------------------------------------
-
-
-def _terminal(look: _Poll, conclusion: Conclusion, fold: Fold, records: Any, scratch: Any, folder: Path) -> Result:
-    """Store the delta under a fresh id, `delta.json` last, and return the result that names it."""
-    ctx, row = look.ctx, look.row
-    delta_id = ctx.clock.new_id()
-    prefix = ctx.layout.delta_prefix(ctx.kind.database, ctx.kind.collection, delta_id)
-    vectors_path = folder / ctx.layout.vectors_file
-    dimensions = scratch.dimensions or row.dimensions or ctx.model.dimensions
-    write_vectors(vectors_path, row, conclusion.order, fold, records, scratch, dimensions)
-    bodies = {
-        ctx.layout.rejected_file: rejected_lines(conclusion.rejected),
-        ctx.layout.retry_file: retry_lines(conclusion.retry),
-    }
-    files = [_upload_file(ctx, prefix, ctx.layout.vectors_file, vectors_path)]
-    for name, data in bodies.items():
-        ctx.objects.put(prefix + name, data)
-        files.append(FileHash(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)))
-    delta = Delta(
-        delta_id=delta_id,
-        batch_id=row.batch_id,
-        database=ctx.kind.database,
-        collection=ctx.kind.collection,
-        model=row.model or ctx.model.name,
-        dimensions=dimensions,
-        batch_status=conclusion.status,
-        request_count=row.request_count,
-        embedding_count=len(conclusion.order),
-        rejected_count=len(conclusion.rejected),
-        retry_count=len(conclusion.retry),
-        files=tuple(files),
-        notes=conclusion.notes,
-        created_at=ctx.now_text(),
-    )
-    data = delta.dump()
-    ctx.objects.put(prefix + ctx.layout.delta_file, data)
-    return Result(
-        batch_id=row.batch_id,
-        openai_batch_id=row.provider_batch_id,
-        batch_status=conclusion.status,
-        action=conclusion.action,
-        results_count=fold.lines,
-        delta_id=delta_id,
-        delta_key=prefix,
-        embedding_count=delta.embedding_count,
-        storage="s3_delta",
-        collection=ctx.kind.collection,
-        database=ctx.kind.database,
-        rejected_count=delta.rejected_count,
-        retry_count=delta.retry_count,
-        delta_sha256=hashlib.sha256(data).hexdigest(),
-        retry_sha256=files[2].sha256,
-        execution_id=look.execution_id,
-    )
-
-
-def _upload_file(ctx: Context, prefix: str, name: str, path: Path) -> FileHash:
-    from embedpipe.vectors import sha256_file
-
-    entry = FileHash(name=name, sha256=sha256_file(path), size_bytes=path.stat().st_size)
-    ctx.objects.upload(prefix + name, path)
-    return entry
-
-
-def write_vectors(
-    path: Path, row: BatchRow, order: Sequence[int], fold: Fold, records: Any, scratch: Any, dimensions: int
-) -> None:
-    """Write `vectors.arrow`, sorted by id, block by block from the scratch file."""
-    from embedpipe.vectors import vectors_schema, write_arrow
-
-    schema = vectors_schema(dimensions)
-    write_arrow(path, schema, _vector_batches(row, order, fold, records, scratch, schema))
-
-
-def _vector_batches(
-    row: BatchRow, order: Sequence[int], fold: Fold, records: Any, scratch: Any, schema: Any
-) -> Iterator[Any]:
-    import numpy as np
-    import pyarrow as pa
-
-    if not order:
-        return
-    slots = np.fromiter((fold.slots[at] for at in order), np.int64, len(order))
-    start = 0
-    for block in scratch.batches(slots):
-        positions = order[start : start + len(block)]
-        start += len(block)
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), block.shape[1])
-        columns = {**_columns(row, positions, fold, records, block), "vector": vectors}
-        yield pa.record_batch([columns[field.name] for field in schema], schema=schema)
-
-
-def _columns(row: BatchRow, positions: Sequence[int], fold: Fold, records: Any, block: Any) -> dict[str, Any]:
-    import pyarrow as pa
-
-    if records is not None:
-        taken = records.take(pa.array(positions)).combine_chunks()
-        return {name: taken.column(name).chunk(0) for name in taken.schema.names}
-    count = len(positions)
-    hashes = [hashlib.blake2b(vector.tobytes(), digest_size=16).digest() for vector in block]
-    return {
-        "id": pa.array([fold.ids[at] for at in positions]),
-        "seq": pa.array([row.claim.seq] * count, pa.int64()),
-        "attempt": pa.array([row.attempt] * count, pa.int32()),
-        # Without its text, a vector is its own content.
-        "content_hash": pa.array(hashes, pa.binary(16)),
-        "document": pa.nulls(count, pa.string()),
-        "metadata": pa.array([""] * count),
-    }
+        return look.ended(conclusion, fold, records, scratch, folder)

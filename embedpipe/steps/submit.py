@@ -7,17 +7,18 @@ later submit or ingest takes up. A submitter that finds its own execution in the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from embedpipe import events
+from embedpipe import events, retry
 from embedpipe.blocks import RecordBlock, RecordStream, blocks_of
 from embedpipe.errors import CollectionMismatch, CorruptData, NotFound, PreconditionFailed, WriteConflict
 from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
 from embedpipe.limits import UTF8_BYTES_MAX
 from embedpipe.model import BatchRow, Record
+from embedpipe.retry import RetryPolicy
 from embedpipe.stages.creation import check_collection, check_tokens, may_exceed_tokens
 from embedpipe.steps.batch_files import records_file
 from embedpipe.steps.context import (
@@ -44,31 +45,49 @@ PROGRESS_RECORDS = 1_000
 """[ours] Records between two looks at whether to stop."""
 
 
-_Claimed = tuple[int | None, int, int, int]
+ONCE: Final = RetryPolicy(attempts=1)
 
-NOTHING: _Claimed = (None, 0, 0, 0)
+_Claimed = tuple[int | None, tuple[str, ...], int, int]
+"""The seq, the `batch_id`s, the records claimed or skipped, and the skipped."""
+
+NOTHING: _Claimed = (None, (), 0, 0)
 """What a submission without records claims. It reads nothing, so what is wrong with one batch does not keep others back."""
 
 
-def submit(ctx: Context, records: Iterable[Record], *, execution_id: str) -> SubmitCounts:
-    """Submit what is new of `records`. Repeating it with the same `execution_id` claims nothing twice."""
+def submit(
+    ctx: Context,
+    records: Iterable[Record],
+    *,
+    execution_id: str,
+    policy: RetryPolicy = ONCE,
+    on_claimed: Callable[[Sequence[str]], None] = lambda _: None,
+) -> SubmitCounts:
+    """Submit what is new of `records`. Repeating it with the same `execution_id` claims nothing twice.
+
+    `policy`: for a caller that can't repeat the whole step, since its records can be read only once. `on_claimed` is told
+    the `batch_id`s of this submission before one of them is created.
+    """
     from embedpipe.steps.spill import sorted_drafts
 
     with ctx.scratch() as folder, sorted_drafts(_counted(ctx, records, execution_id), ctx.model, folder) as runs:
         claimed: _Claimed | None = None if runs else NOTHING
+        attempts: list[_Claimed] = []
         while claimed is None:
-            claimed = _claim(ctx, runs, folder, execution_id)
-    seq, batches, total, skipped = claimed
+            claimed = retry.call(lambda: _claim(ctx, runs, folder, execution_id, attempts), policy, ctx.clock)
+    seq, batch_ids, total, skipped = claimed
     ctx.on_event(
-        events.Submitted(execution_id=execution_id, seq=seq or 0, batches=batches, records=total, skipped=skipped)
+        events.Submitted(
+            execution_id=execution_id, seq=seq or 0, batches=len(batch_ids), records=total, skipped=skipped
+        )
     )
-    done = finish(ctx, execution_id=execution_id)
+    on_claimed(batch_ids)
+    done = retry.call(lambda: finish(ctx, execution_id=execution_id), policy, ctx.clock)
     return SubmitCounts(
         execution_id=execution_id,
         seq=seq,
         records=total,
         skipped=skipped,
-        batches=batches,
+        batches=len(batch_ids),
         created=done.created,
         waiting=done.waiting,
     )
@@ -105,8 +124,13 @@ def _counted_blocks(ctx: Context, blocks: Iterator[RecordBlock], execution_id: s
     ctx.on_event(events.RecordsRead(execution_id=execution_id, records=count))
 
 
-def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> _Claimed | None:
-    """One attempt to move the ledger: (seq, batches, records claimed or skipped, skipped); None where the race was lost."""
+def _claim(
+    ctx: Context, runs: list[Path], folder: Path, execution_id: str, attempts: list[_Claimed]
+) -> _Claimed | None:
+    """One attempt to move the ledger; None where the race was lost. `attempts`: those made before, this one added.
+
+    Who finds its own execution in the ledger has moved it by its last attempt, whose answer was lost, or in another life.
+    """
     from embedpipe.stages import submit as decide
 
     # This order: a batch that ends in between is then seen as open, or in the catalog, and never in neither.
@@ -114,9 +138,14 @@ def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> _
     rows = rows_and_retries(ctx, [root.batch_id for root in head.open] if head else [])
     base = read_base(ctx)
     if (seq := decide.seq_of(head, execution_id)) is not None:
-        return seq, 0, 0, 0
-    if head is None and not _ledger_is_new(ctx, base):
-        return None
+        return attempts[-1] if attempts else (seq, (), 0, 0)
+    if head is None:
+        _refuse_second_collection(ctx)
+        earlier = _earlier_submission(ctx, base)
+        if earlier is not None and read_head(ctx)[0] is not None:
+            return None  # it came just now
+        if earlier is not None:
+            raise _lost_ledger(ctx, earlier)
     _check_collection(ctx, head, base)
     with known_claims(ctx, rows, base, head, folder) as known:
         roots, total, skipped = _write_parts(ctx, runs, known, (head.seq if head else 0) + 1, folder)
@@ -124,41 +153,48 @@ def _claim(ctx: Context, runs: list[Path], folder: Path, execution_id: str) -> _
         head, ctx.kind, execution_id=execution_id, roots=roots, closed=decide.closed_roots(head, rows)
     )
     key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
+    attempts.append(((moved.seq if roots else None), tuple(root.batch_id for root in roots), total, skipped))
     try:
         ctx.objects.put(key, moved.dump(), if_none_match=etag is None, if_match=etag)
     except (PreconditionFailed, WriteConflict):
-        return None
-    return (moved.seq if roots else None), len(roots), total, skipped
+        return None  # another's move, or our own first try, whose answer was lost
+    return attempts[-1]
 
 
-def _ledger_is_new(ctx: Context, base: Base) -> bool:
-    """Whether this is the first submission to the database; False where somebody else's came first just now."""
-    key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
-    version, row = base.version, any_row(ctx)
-    if version is not None or row is not None:
-        if read_head(ctx)[0] is not None:
-            return False
-        there = f"version {version} was published" if version is not None else f"batch {row} was submitted"
-        raise CorruptData(
-            f"{key} is missing, and {there}.",
-            hint="Restore it from a backup: claims of a ledger begun anew would lose to older texts.",
-            key=key,
-        )
+def _refuse_second_collection(ctx: Context) -> None:
     prefix, suffix = ctx.layout.head_pattern(ctx.kind.database)
     other = next((info.key for info in ctx.objects.list(prefix) if info.key.endswith(suffix)), None)
-    if other is not None and other != key:
+    if other not in (None, ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)):
         raise CollectionMismatch(
             f"Database '{ctx.kind.database}' has another collection already: {other} is its ledger.",
             hint="One database holds one collection: use another database.",
         )
-    return True  # a ledger that came just now makes the write fail, and all is gathered again
+
+
+def _earlier_submission(ctx: Context, base: Base) -> str | None:
+    """What shows that the database has had a submission; None where this is the first."""
+    if base.version is not None:
+        return f"version {base.version} was published"
+    row = any_row(ctx)
+    return None if row is None else f"batch {row} was submitted"
+
+
+def _lost_ledger(ctx: Context, earlier: str) -> CorruptData:
+    key = ctx.layout.head_key(ctx.kind.database, ctx.kind.collection)
+    return CorruptData(
+        f"{key} is missing, and {earlier}.",
+        hint="Restore it from a backup: claims of a ledger begun anew would lose to older texts.",
+        key=key,
+    )
 
 
 def _check_collection(ctx: Context, head: Head | None, base: Base) -> None:
     if base.snapshot is not None:
         check_collection(ctx.kind, ctx.model, (base.snapshot.model, base.snapshot.dimensions))
     elif head is not None and head.open:
-        check_collection(ctx.kind, ctx.model, (head.open[-1].model, head.open[-1].dimensions))
+        found = [(root.model, root.dimensions) for root in head.open]
+        if (ctx.model.name, ctx.model.dimensions) not in found:  # one entry may be damaged
+            check_collection(ctx.kind, ctx.model, found[-1])
 
 
 @contextmanager

@@ -5,11 +5,13 @@ from __future__ import annotations
 from embedpipe.wire.envelope import SCHEMA, Envelope, decode, dump_many, encode, format_time, parse_time
 from embedpipe.wire.items import changes_to_item, index_keys, item_to_row, row_to_item
 from embedpipe.wire.objects import (
+    CollectionFiles,
     Delta,
     FileHash,
     Head,
     Journal,
     Latest,
+    Lease,
     Mark,
     Marked,
     OpenRoot,
@@ -44,6 +46,7 @@ __all__ = [
     "Chunk",
     "ChunkItem",
     "Chunked",
+    "CollectionFiles",
     "Damaged",
     "Delta",
     "DeltaRef",
@@ -52,6 +55,7 @@ __all__ = [
     "Head",
     "Journal",
     "Latest",
+    "Lease",
     "Listing",
     "Manifest",
     "ManifestBatch",

@@ -153,6 +153,7 @@ def _make_converter() -> MsgspecJsonConverter:
     # `Action` has a hook of its own: the one for str would else take any text for it, since it is a str, too.
     for exact in (str, int, bool, type(None)):
         converter.register_structure_hook(exact, _strict(exact))
+    converter.register_structure_hook(float, _float)
     converter.register_structure_hook(Action, _action)
 
     def array_hook(kind: Any) -> Any:
@@ -204,6 +205,13 @@ def _strict(exact: type) -> Any:
         raise ValueError(f"expected {exact.__name__}, got {type(value).__name__}")
 
     return hook
+
+
+def _float(value: object, _: type) -> float:
+    """JSON has one kind of number: 60 is 60.0."""
+    if type(value) in (int, float):
+        return float(cast(float, value))
+    raise ValueError(f"expected float, got {type(value).__name__}")
 
 
 def _action(value: object, _: type) -> Action:

@@ -17,19 +17,22 @@ from embedpipe.wire.envelope import format_time, parse_time
 _TIMES: Final = frozenset({"submitted_at", "creating_at", "not_before"})
 _INTERNAL: Final = frozenset({"extra"})
 _ROW_FIELDS: Final = tuple(field for field in attrs.fields(BatchRow) if field.name not in _INTERNAL)
+_CHANGEABLE: Final = frozenset(field.name for field in _ROW_FIELDS) - {"batch_id", "batch_type", "revision"}
+_INTEGERS: Final = frozenset({"request_count", "seq", "attempt", "dimensions", "revision"})
+_TEXTS: Final = (
+    frozenset(field.name for field in _ROW_FIELDS) - _TIMES - _INTEGERS - {"batch_id", "status", "retry_batch_ids"}
+)
+_AS_THEY_ARE: Final = frozenset({str, int})
+"""Types of values that a row and an item write alike."""
 
 
 def _attribute(field: str, layout: Layout) -> str:
     return layout.attributes.get(field, field)
 
 
-def _status_name(status: Status, layout: Layout) -> str:
-    return layout.statuses.get(status.value, status.value)
-
-
 def _plain(name: str, value: Any, layout: Layout) -> object:
     if name == "status":
-        return _status_name(value, layout)
+        return layout.status_word(value)
     if name in _TIMES:
         return format_time(value)
     return list(value) if isinstance(value, tuple) else value
@@ -38,7 +41,7 @@ def _plain(name: str, value: Any, layout: Layout) -> object:
 def index_keys(batch_id: str, batch_type: str, status: Status, layout: Layout) -> dict[str, str]:
     """The two index attributes of a row."""
     return {
-        layout.index_pk: layout.index_pk_value.format(status=_status_name(status, layout)),
+        layout.index_pk: layout.index_pk_value.format(status=layout.status_word(status)),
         layout.index_sk: layout.index_sk_value.format(batch_type=batch_type, batch_id=batch_id),
     }
 
@@ -52,13 +55,13 @@ def row_to_item(row: BatchRow, layout: Layout) -> dict[str, object]:
         layout.type_attribute: layout.type_value,
         **index_keys(row.batch_id, row.batch_type, row.status, layout),
     }
-    for field in _ROW_FIELDS:
-        value = getattr(row, field.name)
+    for name, attribute in _writing(layout):
+        value = getattr(row, name)
         if value is None or value == ():
             continue
-        if field.name == "revision" and value == 0:
-            continue
-        item[_attribute(field.name, layout)] = _plain(field.name, value, layout)
+        item[attribute] = value if type(value) in _AS_THEY_ARE else _plain(name, value, layout)
+    if row.revision == 0:
+        del item[_attribute("revision", layout)]
     return item
 
 
@@ -69,8 +72,7 @@ def changes_to_item(
 
     `row` is the row before; its index keys follow a change of status.
     """
-    known = {field.name for field in _ROW_FIELDS} - {"batch_id", "batch_type", "revision"}
-    unknown = sorted(changes.keys() - known)
+    unknown = sorted(changes.keys() - _CHANGEABLE)
     if unknown:
         raise ValueError(f"update cannot change {unknown}")
     sets: dict[str, object] = {}
@@ -87,16 +89,23 @@ def changes_to_item(
 
 
 @lru_cache(maxsize=8)
-def _reading(layout: Layout) -> tuple[dict[str, str], frozenset[str]]:
-    """Field by attribute, and the attributes that are no field. Made once a layout: tables have many rows."""
-    names = {_attribute(field.name, layout): field.name for field in _ROW_FIELDS}
+def _writing(layout: Layout) -> tuple[tuple[str, str], ...]:
+    """Each field and its attribute. Made once a layout, as the tables below: there are many rows."""
+    return tuple((field.name, _attribute(field.name, layout)) for field in _ROW_FIELDS)
+
+
+@lru_cache(maxsize=8)
+def _reading(layout: Layout) -> tuple[dict[str, str], dict[str, str], frozenset[str]]:
+    """Field by attribute, those of texts and the others, and the attributes that are no field."""
+    names = {attribute: name for name, attribute in _writing(layout) if name != "batch_id"}
+    texts = {attribute: name for attribute, name in names.items() if name in _TEXTS}
     structural = {layout.pk, layout.sk, layout.index_pk, layout.index_sk, layout.type_attribute}
-    return names, frozenset(structural)
+    return texts, names, frozenset(structural | {_attribute("batch_id", layout)})
 
 
 @lru_cache(maxsize=8)
 def _statuses(layout: Layout) -> dict[str, Status]:
-    return {_status_name(status, layout): status for status in Status}
+    return {word: status for status in Status for word in layout.status_words(status)}
 
 
 def item_to_row(item: Mapping[str, Any], layout: Layout) -> BatchRow:
@@ -105,16 +114,19 @@ def item_to_row(item: Mapping[str, Any], layout: Layout) -> BatchRow:
     prefix, _, suffix = layout.pk_value.partition("{batch_id}")
     if not isinstance(key, str) or not key.startswith(prefix) or not key.endswith(suffix):
         raise CorruptData(f"Table item {ascii(key)[:80]} is not a batch.", item=key)
-    names, structural = _reading(layout)
+    texts, names, structural = _reading(layout)
     values: dict[str, Any] = {"batch_id": key[len(prefix) : len(key) - len(suffix)]}
     extra: dict[str, object] = {}
     for attribute, value in item.items():
-        name = names.get(attribute)
-        if name is None:
-            if attribute not in structural:
-                extra[attribute] = value
-        elif name != "batch_id" and value is not None:
-            values[name] = _row_value(name, value, layout, f"Table item {key}: {attribute}")
+        if attribute in texts and type(value) is str:  # most are, and a row is read for each batch
+            values[texts[attribute]] = value
+        elif attribute in names:
+            if value is not None:
+                name = names[attribute]
+                quick = type(value) is int and name in _INTEGERS and -(2**63) <= value < 2**63
+                values[name] = value if quick else _row_value(name, value, layout, f"Table item {key}: {attribute}")
+        elif attribute not in structural:
+            extra[attribute] = value
     missing = {"status", "batch_type"} - values.keys()
     if missing:
         raise CorruptData(f"Table item {key} lacks {sorted(missing)}.", item=key)
@@ -122,9 +134,6 @@ def item_to_row(item: Mapping[str, Any], layout: Layout) -> BatchRow:
         return BatchRow(**values, extra=extra)
     except InvalidId as error:
         raise CorruptData(f"Table item {ascii(key)[:160]}: {error.message}", item=key) from None
-
-
-_INTEGERS: Final = frozenset({"request_count", "seq", "attempt", "dimensions", "revision"})
 
 
 def _row_value(name: str, value: Any, layout: Layout, where: str) -> Any:

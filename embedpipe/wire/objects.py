@@ -151,14 +151,41 @@ class Journal(Envelope):
 
 
 @attrs.frozen(kw_only=True)
+class CollectionFiles(Envelope):
+    """`collection.json` of one version, written last: the files of its collection."""
+
+    database: str
+    collection: str
+    files: tuple[FileHash, ...]
+    schema: int | None = schema_field()
+
+
+@attrs.frozen(kw_only=True)
+class Lease(Envelope):
+    """`lease.json`: who edits a collection. It moves by `If-Match` only."""
+
+    holder: str | None = None
+    """A name of one holding only; None where it is free."""
+    beat: int = 0
+    """One more at each sign of life, so that no two states are equal."""
+    lease_s: float
+    """Without a sign of life for this long, the holder is dead."""
+    renewed_at: str
+    schema: int | None = schema_field()
+
+
+@attrs.frozen(kw_only=True)
 class Mark(Envelope):
     """What mark did with one batch."""
 
     batch_id: str
     outcome: str
+    """`marked`, `already_complete`, `skipped` or `missing`."""
     status: str | None = None
     reason: str | None = None
     retry_batch_ids: tuple[str, ...] = ()
+    unproven: bool | None = None
+    """Of a skipped one: whether its batch has ended at the provider, and could not be completed."""
 
 
 @attrs.frozen(kw_only=True)

@@ -8,22 +8,23 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from cfnlint import lint
 
 from embedpipe import flow
 from embedpipe.aws.permissions import FUNCTIONS
+from embedpipe.aws.settings import Choices
 from embedpipe.aws.state_machine import placeholders
 from embedpipe.aws.template import files, statements, template
-from embedpipe.model import LINE, WORD, Kind
+from embedpipe.layout import SEED
+from embedpipe.model import WORD, Kind
 
-KINDS = [WORD, LINE, Kind("my-notes")]
 ASL_VALIDATOR = "asl-validator@4.0.0"
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_the_template_has_no_finding(kind: Kind) -> None:
-    assert lint(json.dumps(template(kind))) == []
+def test_the_template_has_no_finding() -> None:
+    assert lint(json.dumps(template(Kind("my-notes")))) == []
 
 
 def test_the_checker_notices_a_wrong_template() -> None:
@@ -58,6 +59,17 @@ def test_every_placeholder_is_filled_with_a_resource(name: str) -> None:
     assert set(filled) == set(placeholders(definition))
     named = {value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0] for value in filled.values()}
     assert named <= made.keys()
+
+
+def test_the_machine_may_read_the_items_that_its_maps_read() -> None:
+    """Wherever the layout has them, and nothing beside them."""
+    layout = attrs.evolve(SEED, items="elsewhere/{execution_id}/batches.json")
+    chosen = Choices(layout=layout)
+    (policy,) = template(WORD, chosen)["Resources"]["IngestMachine"]["Properties"]["Policies"]
+    read = [statement for statement in policy["Statement"] if statement["Action"] == ["s3:GetObject"]]
+    keys = [resource["Fn::Sub"] for statement in read for resource in statement["Resource"]]
+    assert keys == ["${Bucket.Arn}/elsewhere/*/batches.json", "${Bucket.Arn}/chunks/*/chunks.json"]
+    assert "elsewhere/{}/batches.json" in json.dumps(files(WORD, chosen)["ingest.asl.json"])
 
 
 def test_every_step_has_its_permissions_and_a_function() -> None:

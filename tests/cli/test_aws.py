@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+from embedpipe.aws.settings import PATH, Choices, choices
 from embedpipe.aws.template import files, template
+from embedpipe.config import Config
 from embedpipe.model import WORD
 from tests.cli.conftest import Run
 
@@ -25,3 +28,54 @@ def test_it_writes_all_files_and_does_not_write_over_changes(run: Run, tmp_path:
     assert run(*arguments, "--force").exit_code == 0
     assert (out / "Dockerfile").read_text() == files(WORD)["Dockerfile"]
     assert not (tmp_path / ".embedpipe").exists()
+
+
+def test_what_is_set_goes_with_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("""
+        [objects]
+        backend = "s3"
+        bucket = "elsewhere"
+        [provider]
+        backend = "openai"
+        model = "text-embedding-3-large"
+        dimensions = 256
+        send_dimensions = true
+        [limits]
+        creates_per_minute = 30
+        [retry]
+        attempts = 3
+        [layout]
+        index_name = "ByStatus"
+        manifest = "lists/{execution_id}/a \\" b.json"
+        statuses = { PENDING = "OPEN" }
+    """)
+    arguments = ("--config", str(tmp_path / "mine.toml"), "--kind", "word")
+    assert run("aws", "template", *arguments, "--out", str(tmp_path / "deploy")).exit_code == 0
+    mine = Config.load(file=tmp_path / "mine.toml", env={})
+    made = template(WORD, choices(mine, "rate(15 minutes)"))
+    assert json.loads((tmp_path / "deploy" / "template.json").read_text()) == made
+    given = made["Globals"]["Function"]["Environment"]["Variables"]
+    env = {name: value if isinstance(value, str) else "filled in" for name, value in given.items()}
+    env |= {"EMBEDPIPE_CONFIG": str(tmp_path / "deploy" / "embedpipe.toml"), "EMBEDPIPE_PROVIDER__DIMENSIONS": "256"}
+    theirs = Config.load(env=env)
+    assert (theirs.layout, theirs.limits, theirs.retry) == (mine.layout, mine.limits, mine.retry)
+    assert [made["Parameters"][name]["Default"] for name in ("Model", "Dimensions")] == ["text-embedding-3-large", 256]
+    assert theirs.model.send_dimensions
+    assert (theirs.objects.options["bucket"], theirs.kind) == ("filled in", "word")
+    assert "elsewhere" not in (tmp_path / "deploy" / "embedpipe.toml").read_text()
+
+
+def test_the_image_has_every_file_that_it_names() -> None:
+    """The Dockerfile copies what lies beside it, to where the functions look for it."""
+    copied = re.findall(r"^COPY (\S+) \$\{LAMBDA_TASK_ROOT\}/$", str(files(WORD)["Dockerfile"]), re.MULTILINE)
+    assert copied == ["embedpipe.toml"]
+    assert set(copied) <= set(files(WORD))
+    assert template(WORD)["Globals"]["Function"]["Environment"]["Variables"]["EMBEDPIPE_CONFIG"] == PATH
+
+
+def test_mark_is_given_the_key_only_where_it_deletes_files(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[policy]\ndelete_provider_files = true\n")
+    deleting = choices(Config.load(file=tmp_path / "mine.toml", env={}), "rate(15 minutes)")
+    for chosen, given in ((deleting, True), (Choices(), False)):
+        properties = template(WORD, chosen)["Resources"]["MarkCompleteFunction"]["Properties"]
+        assert ("OPENAI_API_KEY" in properties.get("Environment", {}).get("Variables", {})) == given

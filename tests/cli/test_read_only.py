@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Ended
+from tests.cli.conftest import Ended, Run
 
 RIGHTS_OF_ROOT = "-dac_override,-dac_read_search"
 """Capabilities: without them, the modes of files hold for root as for anyone."""
@@ -77,6 +77,22 @@ def test_what_writes_says_what_to_do(sealed: Path, command: tuple[str, ...]) -> 
     assert ended.stderr.count("\n") == 1
     assert "ermission" in ended.stderr
     assert str(Path(".embedpipe")) in ended.stderr
+
+
+def tree(home: Path) -> set[Path]:
+    return set(home.rglob("*"))
+
+
+@pytest.mark.parametrize("command", ["status", "search x", "config show --origin", "estimate x.txt", "run missing.txt"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_only_looks_makes_nothing(run: Run, tmp_path: Path, command: str, begun: bool) -> None:
+    (tmp_path / "x.txt").write_text("a line\n")
+    if begun:
+        assert run("init").exit_code == 0
+    before = tree(tmp_path)
+    expected = {"status": 0, "search x": 0} if begun else {"status": 5, "search x": 5}
+    assert run(*command.split()).exit_code == {"run missing.txt": 5, **expected}.get(command, 0)
+    assert tree(tmp_path) == before
 
 
 WRITES = """

@@ -41,6 +41,10 @@ def ended_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
     return call
 
 
+WITHOUT = {("verify", "flow"): {"--root", "--config", "--set", "--kind", "--quiet", "--debug"}}
+"""Options that a command has no use for: this one reads a definition, and no root."""
+
+
 def commands() -> list[tuple[str, ...]]:
     return [command for name in COMMANDS for command in GROUPS.get(name, [(name,)])]
 
@@ -49,7 +53,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_each_command_has_the_common_options_and_an_example(run: Run, command: tuple[str, ...]) -> None:
     shown = run(*command, "--help")
     assert shown.exit_code == 0
-    assert {option for option in COMMON if option not in shown.stdout} == set()
+    assert {option for option in COMMON if option not in shown.stdout} <= WITHOUT.get(command, set())
     assert "Example" in shown.stdout
     assert f"embedpipe {' '.join(command)}" in shown.stdout
 
@@ -86,6 +90,23 @@ def test_help_imports_nothing_it_does_not_need() -> None:
     assert HEAVY & set(ended.stderr.split()) == set()
 
 
+@pytest.mark.parametrize("module", ["embedpipe.cli.app", "click", "embedpipe.config", "rich"])
+def test_ctrl_c_while_modules_are_imported(tmp_path: Path, module: str) -> None:
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from embedpipe.cli import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, "config", "show"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (errors.EXIT_INTERRUPTED, "")
+    assert ended.stderr.strip() == "error: Interrupted. Run the same command again to go on."
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_where_the_table_says(name: str) -> None:
     found = app.cli.get_command(click.Context(app.cli), name)
@@ -97,6 +118,49 @@ def test_an_unknown_command_suggests_another(run: Run) -> None:
     ended = run("serch", "x")
     assert ended.exit_code == errors.EXIT_USAGE
     assert ended.stderr == "error: There is no command 'serch'. Did you mean 'search'? See: embedpipe --help\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("zzz",), "There is no command 'zzz'. See: embedpipe --help"),
+        ((), f"Name a command: {', '.join(COMMANDS)}. See: embedpipe --help"),
+        (("config",), "Name a command: show. See: embedpipe config --help"),
+        (("search", "a", "b"), "Got unexpected extra argument (b). See: embedpipe search --help"),
+        (("status", "--set", "=x"), "Invalid value for '--set': '=x' is not KEY=VALUE, such as limits"),
+        (
+            ("aws", "template", "--out", "d", "--schedule", "daily"),
+            "Invalid value for '--schedule': 'daily' is neither",
+        ),
+        (
+            ("estimate", "x", "--price-per-million-tokens", "nan"),
+            "Invalid value for '--price-per-million-tokens': nan is",
+        ),
+        (("estimate", "x", "--price-per-million-tokens", "-1"), "Invalid value for '--price-per-million-tokens': -1.0"),
+        (("status", "--config", ""), "The name of the file of settings is empty."),
+    ],
+    ids=" ".join,
+)
+def test_misuse_is_one_sentence(run: Run, command: tuple[str, ...], said: str) -> None:
+    ended = run(*command)
+    assert (ended.exit_code, ended.stdout) == (errors.EXIT_USAGE, "")
+    assert ended.stderr.startswith(f"error: {said}")
+    assert ended.stderr.count("\n") == ended.stderr.count("See: ") == 1 or "--config" in command
+
+
+@pytest.mark.parametrize("root", ["file", "file/root", "dangling", "/dev/null"])
+@pytest.mark.parametrize("command", ["run x.txt", "estimate x.txt", "status", "init", "ingest", "config show"])
+def test_a_root_that_is_no_directory(run: Run, tmp_path: Path, root: str, command: str) -> None:
+    for name in ("file", "x.txt"):
+        (tmp_path / name).write_text("a line\n")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    ended = run(*command.split(), "--root", root)
+    assert ended.exit_code == errors.EXIT_USAGE
+    assert ended.stderr == (
+        f"error: flag: root {tmp_path / root}: {tmp_path / root.removesuffix('/root')} is no directory. "
+        "Name another place.\n"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "x.txt", "dangling"}
 
 
 def test_an_unknown_option_is_a_usage_error(run: Run) -> None:

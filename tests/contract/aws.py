@@ -26,6 +26,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
+from embedpipe.backends.dynamodb_items import encode_item
 from embedpipe.layout import SEED, Layout
 
 REGION: Final = "eu-central-1"
@@ -145,8 +146,10 @@ class Wire:
         """Operation of each request; the SDK may send one call more than once."""
         self.faults: list[Fault] = []
         """Each takes one request, in order."""
+        self.refused: dict[str, Fault] = {}
+        """By operation: what answers all its requests."""
         self.session.events.register("provide-client-params", self._called)
-        self.session.events.register("before-send", self._before_send)
+        self.session.events.register_first("before-send", self._before_send)  # before moto answers
         self.session.events.register("after-call", self._answered)
 
     def operations(self) -> list[str]:
@@ -160,6 +163,10 @@ class Wire:
     def fail(self, status: int, code: str, *, times: int = 1, on: str = "", **more: str) -> None:
         """Answer the next requests with an error; those before the first one of the operation `on` pass."""
         self.faults += [self._waiting(on, partial(_error, status, code, more))] * times
+
+    def refuse(self, operation: str, status: int, code: str) -> None:
+        """Answer every request of an operation with an error, until `refused` is emptied."""
+        self.refused[operation] = lambda _, request: _error(status, code, {}, request)
 
     def answer(self, fault: Callable[[Any], AWSResponse | None], *, on: str = "") -> None:
         """Let `fault` answer the next request, of the operation `on`."""
@@ -187,6 +194,8 @@ class Wire:
     def _before_send(self, request: Any, event_name: str, **_: Any) -> AWSResponse | None:
         operation = event_name.rpartition(".")[2]
         self.sent.append(operation)
+        if operation in self.refused:
+            return self.refused[operation](operation, request)
         return self.faults.pop(0)(operation, request) if self.faults else None
 
 
@@ -218,3 +227,14 @@ def _lost(request: Any) -> None:
     finally:
         http.close()
     raise ReadTimeoutError(endpoint_url=request.url)
+
+
+PER_WRITE: Final = 25  # AWS takes no more; moto would
+
+
+def write_all(cloud: Cloud, table: str, items: list[dict[str, object]]) -> None:
+    """Items put around every port."""
+    client = cloud.client("dynamodb")
+    for start in range(0, len(items), PER_WRITE):
+        puts = [{"PutRequest": {"Item": encode_item(item)}} for item in items[start : start + PER_WRITE]]
+        assert not client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"]

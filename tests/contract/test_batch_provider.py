@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -149,9 +150,38 @@ class Restless(MemoryProvider):
     cancelled: tuple[str, ...] = ()
 
 
+class Hoarding(MemoryProvider):
+    """Keeps what it was told to delete."""
+
+    def delete_file(self, file_id: str) -> None:
+        pass
+
+
+class Sweeping(MemoryProvider):
+    """Forgets a batch with its files."""
+
+    def delete_file(self, file_id: str) -> None:
+        super().delete_file(file_id)
+        self._jobs = {name: job for name, job in self._jobs.items() if job.input_file_id != file_id}
+
+
+class Fussy(MemoryProvider):
+    """Wants to know what it deletes."""
+
+    def delete_file(self, file_id: str) -> None:
+        if self.bytes_of(file_id) is None:
+            raise NotFound(f"There is no file {file_id!r}.")
+        super().delete_file(file_id)
+
+
 @pytest.mark.parametrize(
     ("broken", "test"),
     [
+        (Hoarding, "test_a_deleted_file_is_gone"),
+        (Fussy, "test_a_deleted_file_is_gone"),
+        (Fussy, "test_deleting_an_unknown_file_changes_nothing"),
+        (Hoarding, "test_an_ended_batch_outlives_its_files"),
+        (Sweeping, "test_an_ended_batch_outlives_its_files"),
         (Doubling, "test_every_request_is_answered_once"),
         (Losing, "test_every_request_is_answered_once"),
         (Forgetful, "test_every_request_is_answered_once"),
@@ -166,10 +196,9 @@ def test_the_suite_catches(broken: type[MemoryProvider], test: str, tmp_path: Pa
     def attempt(port: MemoryProvider) -> None:
         suite = TestMemoryProvider()
         upload = BatchProviderContract.upload.__wrapped__(suite, port, tmp_path)  # type: ignore[attr-defined]  # pytest's
-        if test == "test_unknown_ids_are_not_found":
-            getattr(suite, test)(port, "batch_unknown")
-        else:
-            getattr(suite, test)(port, upload)
+        given = {"store": port, "port": port, "upload": upload, "unknown": "batch_unknown"}
+        method = getattr(suite, test)
+        method(**{name: given[name] for name in inspect.signature(method).parameters})
 
     attempt(MemoryProvider(MemoryClock()))
     with pytest.raises((AssertionError, KeyError, EmbedpipeError)):

@@ -16,10 +16,11 @@ import pytest
 
 from embedpipe.backends.memory.table import MemoryBatchTable
 from embedpipe.backends.sqlite import SqliteBatchTable
-from embedpipe.errors import ConfigError, CorruptData, NewerSchema, Throttled
+from embedpipe.errors import ConfigError, CorruptData, NewerSchema, PreconditionFailed, Throttled
 from embedpipe.layout import Layout
 from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
+from embedpipe.wire import row_to_item
 from tests.contract.processes import finish, run_on_small_disk, start
 from verify.contracts import BatchTableContract
 
@@ -299,3 +300,30 @@ def test_memory_items_are_copies() -> None:
     found["reason"] = "changed later"
     assert (table.read_raw("b1") or {})["tags"] == ["ours"]
     assert table.get_many(["b1"]) == {"b1": new_row("b1", extra={"tags": ["ours"]})}
+
+
+# --- words of others -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["memory", "sqlite"])
+def test_words_of_others_are_read_and_never_written(backend: str, tmp_path: Path) -> None:
+    layout = Layout(more_statuses={"IN_PROGRESS": "PENDING", "FINALIZING": "PENDING"})
+    table = MemoryBatchTable(layout) if backend == "memory" else SqliteBatchTable(tmp_path / "table", layout)
+    for number in range(30):
+        word = ("PENDING", "IN_PROGRESS", "FINALIZING", "COMPLETED", "UNKNOWN")[number % 5]
+        item = row_to_item(new_row(f"b{number:02}"), layout)
+        table.write_raw({**item, "status": word, "GSI1PK": f"STATUS#{word}"})
+    names = [f"b{number:02}" for number in range(30) if number % 5 < 3]
+    found = [list(table.by_status("WORD_EMBEDDING", Status.PENDING, after=after)) for after in ("", "b07", "b11")]
+    assert found == [[name for name in names if name > after] for after in ("", "b07", "b11")]
+    assert {row.status for row in table.get_many(names).values()} == {Status.PENDING}
+    table.update("b01", {"reason": "x"}, status=Status.PENDING, revision=0)
+    after = table.update("b01", {"status": Status.COMPLETED}, status=Status.PENDING, revision=1)
+    assert (after.status, after.revision) == (Status.COMPLETED, 2)
+    item = table.read_raw("b01")
+    assert item is not None
+    assert (item["status"], item["GSI1PK"]) == ("COMPLETED", "STATUS#COMPLETED")
+    with pytest.raises(PreconditionFailed):
+        table.update("b06", {}, status=Status.COMPLETED, revision=0)
+    if isinstance(table, SqliteBatchTable):
+        table.close()

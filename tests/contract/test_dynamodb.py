@@ -33,7 +33,7 @@ from embedpipe.lifecycle import Status
 from embedpipe.limits import BATCH_GET_KEYS_MAX
 from embedpipe.model import BatchRow
 from embedpipe.wire import row_to_item
-from tests.contract.aws import Cloud, Wire, in_process, made_up, over_http
+from tests.contract.aws import Cloud, Wire, in_process, made_up, over_http, write_all
 from verify.contracts import BatchTableContract
 
 CLOCK = SystemClock()
@@ -44,9 +44,13 @@ def key(batch_id: str) -> dict[str, Any]:
 
 
 class DynamoDBSuite(BatchTableContract, abstract=True):
+    many_rows = 150
+
     @pytest.fixture(autouse=True)
-    def _cloud(self, cloud: Cloud) -> None:
+    def _cloud(self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
         self.aws = cloud
+        # So that an index of `many_rows` has three pages: a longer one takes moto many seconds.
+        monkeypatch.setattr("embedpipe.backends.dynamodb.PAGE_ROWS", 60)
 
     def create(self) -> str:
         return self.aws.new_table()
@@ -71,7 +75,6 @@ class TestInProcess(DynamoDBSuite):
 
 
 class TestOverHttp(DynamoDBSuite):
-    many_rows = 150
     increments = 2
 
     @pytest.fixture(scope="class")
@@ -84,7 +87,6 @@ class TestOverHttp(DynamoDBSuite):
 # --- what is special ---------------------------------------------------------------------------------------------------
 
 FOREIGN = 10_000
-PER_WRITE = 25  # AWS takes no more; moto would
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +135,6 @@ def foreign_item(number: int) -> dict[str, object]:
         {"PK": f"USER#{number}", "SK": "STATUS", "GSI1PK": "STATUS#PENDING", "GSI1SK": f"USER#{number:05}"},
         {"PK": f"PLAIN#{number}", "SK": "STATUS"},
     )[number % 4] | {"TYPE": "THEIRS", "number": number}
-
-
-def write_all(cloud: Cloud, table: str, items: list[dict[str, object]]) -> None:
-    client = cloud.client("dynamodb")
-    for start in range(0, len(items), PER_WRITE):
-        puts = [{"PutRequest": {"Item": encode_item(item)}} for item in items[start : start + PER_WRITE]]
-        assert not client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"]
 
 
 def theirs(cloud: Cloud, table: str) -> dict[tuple[object, object], dict[str, object]]:
@@ -404,7 +399,7 @@ def test_the_words_of_aws_are_understood(
 def test_what_cannot_be_reached_or_has_no_region_is_said(monkeypatch: pytest.MonkeyPatch, http: Cloud) -> None:
     with pytest.raises(Throttled, match=r"can't be reached .*table.endpoint_url"):
         DynamoDBBatchTable("t", CLOCK, endpoint_url="http://127.0.0.1:9", region="eu-central-1").put_new(row("b1"))
-    with pytest.raises(ConfigError, match="Set table.region, or AWS_REGION"):
+    with pytest.raises(ConfigError, match="Set table.region, or AWS_DEFAULT_REGION"):
         DynamoDBBatchTable("t", CLOCK).put_new(row("b1"))
     with pytest.raises(ConfigError, match="table.name is not set"):
         build(Config.load(flags={"table.backend": "dynamodb"}, env={}), clock=CLOCK)
@@ -485,3 +480,15 @@ def test_another_layout(http: Cloud) -> None:
     item = decode_item(found["Item"])
     assert item.items() >= {"version": 1, "state": "FAILED", "gpk": "STATUS#FAILED", "gsk": "b1|WORD_EMBEDDING"}.items()
     assert pending(table) == ["b2"]
+
+
+def test_words_of_others_are_read_and_never_written(http: Cloud, name: str) -> None:
+    layout = Layout(more_statuses={"IN_PROGRESS": "PENDING", "FINALIZING": "PENDING"})
+    table = DynamoDBBatchTable(name, CLOCK, layout, **http.where)
+    for number, word in enumerate(("FINALIZING", "PENDING", "IN_PROGRESS", "FAILED", "FINALIZING")):
+        write_all(http, name, [{**row_to_item(row(f"b{number}"), layout), "status": word, "GSI1PK": f"STATUS#{word}"}])
+    assert (pending(table), pending(table, after="b1")) == (["b0", "b1", "b2", "b4"], ["b2", "b4"])
+    assert table.update("b2", {"status": Status.FAILED}, status=Status.PENDING, revision=0).status is Status.FAILED
+    with pytest.raises(PreconditionFailed, match="b3 is FAILED"):
+        table.update("b3", {"reason": "x"}, status=Status.PENDING, revision=0)
+    assert pending(table) == ["b0", "b1", "b4"]

@@ -30,9 +30,13 @@ from verify.contracts import BlobStoreContract
 
 
 class S3Suite(BlobStoreContract, abstract=True):
+    many_keys = 200
+
     @pytest.fixture(autouse=True)
-    def _cloud(self, cloud: Cloud) -> None:
+    def _cloud(self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
         self.aws = cloud
+        # So that a list of `many_keys` has three pages: a longer one takes moto many seconds.
+        monkeypatch.setattr("embedpipe.backends.s3.LIST_PAGE_KEYS", 80)
 
     def create(self) -> str:
         return self.aws.new_bucket()
@@ -61,7 +65,6 @@ class TestInProcess(S3Suite):
 
 class TestOverHttp(S3Suite):
     increments = 2
-    many_keys = 200
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -15,8 +15,10 @@ import attrs
 import click
 
 from embedpipe import assembly, config, errors, flow, lifecycle, limits, retry
+from embedpipe.aws import permissions, template
 from embedpipe.cli import cli
 from embedpipe.cli.commands import COMMANDS
+from embedpipe.model import WORD
 from tests.docs.pages import GENERATED, PAGES, ROOT
 from verify.audit import catalogue
 from verify.audit.explain import as_markdown
@@ -188,6 +190,31 @@ def causes_table() -> str:
     return rows(["code", "implies", "hides"], body)
 
 
+# --- AWS -----------------------------------------------------------------------------------------------------------
+
+
+def functions_table() -> str:
+    body = [
+        [
+            code(step.name),
+            code(step.state.format(kind="Word")),
+            ", ".join(map(code, sorted(permissions.FUNCTIONS[step.name]))),
+        ]
+        for step in (*flow.SUBMIT, *flow.INGEST)
+    ]
+    return rows(["function", "state (for `word`)", "may do, on our bucket, table and index"], body)
+
+
+def alarms_table() -> str:
+    resources = template.template(WORD)["Resources"]
+    found = {name: body["Properties"] for name, body in resources.items() if body["Type"] == "AWS::CloudWatch::Alarm"}
+    body = [
+        [code(name), code(f"{alarm['Namespace']} {alarm['MetricName']}"), alarm["AlarmDescription"]]
+        for name, alarm in found.items()
+    ]
+    return rows(["alarm", "metric", "what it means"], body)
+
+
 # --- pages ---------------------------------------------------------------------------------------------------------
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
@@ -201,6 +228,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings_table,
     "findings": findings_page,
     "causes": causes_table,
+    "functions": functions_table,
+    "alarms": alarms_table,
 }
 
 

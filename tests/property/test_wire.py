@@ -23,8 +23,9 @@ from verify.strategies import safe_ids
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 WHOLE = st.integers(-(2**70), 2**70)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none() | st.booleans() | WHOLE | FLOATS | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
@@ -57,7 +58,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from([str(action) for action in Action])
     if issubclass(kind, Envelope):
         return objects(kind)
-    return {str: TEXT, int: WHOLE, bool: st.booleans()}[kind]
+    return {str: TEXT, int: WHOLE, float: FLOATS, bool: st.booleans()}[kind]
 
 
 def objects(cls: type[Envelope]) -> st.SearchStrategy[dict[str, Any]]:
@@ -72,7 +73,8 @@ def objects(cls: type[Envelope]) -> st.SearchStrategy[dict[str, Any]]:
         else:
             optional[name] = st.none() | values(kind)
     known = st.fixed_dictionaries(required, optional=optional)
-    unknown = st.dictionaries(TEXT | st.just("raw"), JSON, max_size=3)
+    names = (TEXT | st.just("raw")).filter(lambda name: name not in fields_of(cls))
+    unknown = st.dictionaries(names, JSON, max_size=3)
     return st.builds(lambda ours, theirs: list({**theirs, **ours}.items()), known, unknown).flatmap(
         lambda pairs: st.permutations(pairs).map(dict)
     )
@@ -132,12 +134,9 @@ def _misfits(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, UnionType):
         (kind,) = (arm for arm in get_args(kind) if arm is not type(None))
     every = [TEXT, st.integers(-5, 1), st.booleans(), st.floats(0, 1), st.lists(st.none()), st.just({"batch_id": []})]
-    fitting = {str: 0, Action: None, int: 1, bool: 2}
-    if get_origin(kind) is tuple:
-        fits: int | None = 4
-    else:
-        fits = fitting.get(kind)
-    return st.one_of([strategy for at, strategy in enumerate(every) if at != fits])
+    fitting: dict[Any, tuple[int, ...]] = {str: (0,), int: (1,), bool: (2,), float: (1, 3)}
+    fits = (4,) if get_origin(kind) is tuple else fitting.get(kind, ())
+    return st.one_of([strategy for at, strategy in enumerate(every) if at not in fits])
 
 
 @given(CLASSES, st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()) | st.data())

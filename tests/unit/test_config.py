@@ -17,6 +17,7 @@ from embedpipe.assembly import BACKENDS, PORTS, Backends, construct
 from embedpipe.cli.setup import toml_text
 from embedpipe.config import DEFAULT_BACKENDS, PROVIDER_DEFAULTS, Config, build
 from embedpipe.errors import ConfigError
+from embedpipe.layout import SEED
 from embedpipe.limits import Limits, Policy
 from embedpipe.settings import convert, flag_layer
 
@@ -139,6 +140,15 @@ def test_layout_from_a_file(tmp_path: Path) -> None:
         ("root = 3", "root must be a path, not 3."),
         ("[layout]\nresult = 'x'", "layout.result: Layout field 'result' must name ['batch_id']"),
         ("[layout]\nstatuses = { A = 1 }", "layout.statuses must be a table of strings"),
+        ("[layout]\nresult = '../{batch_id}'", "layout.result: Layout field 'result' has the segment '..'"),
+        ("[layout]\nresult = '/{batch_id}'", "layout.result: Layout field 'result' has an empty segment"),
+        ("[layout]\nresult = '{batch_id}/'", "layout.result: Layout field 'result' must not end with '/'"),
+        ("[layout]\nresult = '{batch_id!r}'", "has a field that is more than a name"),
+        ("[layout]\nresult = '{batch_id'", "has a field that is more than a name"),
+        ("[provider]\ndelay_s = -1", "provider.delay_s: -1.0 is refused. Use 0 or more."),
+        ("[provider]\ndelay_s = inf", "provider.delay_s must be a number"),
+        ("[objects]\nbackend = 's3'\nattempts = 0", "objects.attempts: 0 is refused. Use 1 or more."),
+        ("[table]\nbackend = 'dynamodb'\ntimeout_s = 0", "table.timeout_s: 0.0 is refused. Use 0.1 or more."),
         ("kind = ", "is not TOML"),
         ("kind = 'a'\nkind = 'b'", "is not TOML"),
     ],
@@ -154,6 +164,9 @@ def test_refusals_of_the_environment_and_of_flags(tmp_path: Path) -> None:
     assert "environment variable EMBEDPIPE_RUN__THREADS: run.threads must be a whole number, not 'many'." in refusal(
         tmp_path, env={"EMBEDPIPE_RUN__THREADS": "many"}
     )
+    assert "environment variable EMBEDPIPE_LIMITS__: the key 'limits.' is unknown." in refusal(
+        tmp_path, env={"EMBEDPIPE_LIMITS__": "many"}
+    )
     assert "environment variable EMBEDPIPE_THREADS: the key 'threads' is unknown." in refusal(
         tmp_path, env={"EMBEDPIPE_THREADS": "1"}
     )
@@ -162,9 +175,101 @@ def test_refusals_of_the_environment_and_of_flags(tmp_path: Path) -> None:
     )
 
 
+NUMBERS = [key for key, origin in Config.load(env={}, flags={}).origins.items() if type(origin.value) in (int, float)]
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("word", ["-1", "nan", "inf", "-inf", "many", "", "1e999", "true"])
+def test_no_number_is_less_than_nothing(tmp_path: Path, key: str, word: str) -> None:
+    variable = "EMBEDPIPE_" + key.upper().replace(".", "__")
+    assert f"environment variable {variable}: {key}" in refusal(tmp_path, env={variable: word})
+
+
+OPTIONS = [
+    (section, backend, name)
+    for section, backends in BACKENDS.items()
+    for backend, builtin in backends.items()
+    for name, value in builtin.options.items()
+    if type(value) in (int, float)
+]
+
+
+@pytest.mark.parametrize(("section", "backend", "name"), OPTIONS, ids="-".join)
+def test_nor_is_a_number_of_a_backend(tmp_path: Path, section: str, backend: str, name: str) -> None:
+    for word in ("-1", "-inf", "nan", "inf", "many"):
+        flags = {f"{section}.backend": backend, f"{section}.{name}": word}
+        assert f"flag: {section}.{name}" in refusal(tmp_path, flags=flags)
+
+
+def test_what_one_s_own_backend_takes_is_its_own_affair(tmp_path: Path) -> None:
+    text = '[objects]\nbackend = "my.store:Store"\noffset = -1\ntimeout_s = 0\nweight = nan\n'
+    assert load(tmp_path, text).objects.options["offset"] == -1
+
+
+@pytest.mark.parametrize(
+    ("text", "inner", "outer"),
+    [
+        ("[vectors]\nroot = 'objects/chroma'", "vectors.root", "objects.root"),
+        ("[vectors]\nroot = 'objects'", "vectors.root", "objects.root"),
+        ("[table]\npath = 'chroma/table.sqlite3'", "table.path", "vectors.root"),
+        ("[provider]\nroot = 'link/x'", "provider.root", "objects.root"),
+        ("[objects]\nroot = '.'", "table.path", "objects.root"),
+    ],
+)
+def test_a_store_among_the_files_of_another_is_refused(tmp_path: Path, text: str, inner: str, outer: str) -> None:
+    (tmp_path / "link").symlink_to("objects")
+    message = refusal(tmp_path, text)
+    assert f"{inner} ({tmp_path}" in message
+    assert f"is inside {outer} ({tmp_path}" in message
+
+
+def test_two_patterns_that_give_one_key_are_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, env={"EMBEDPIPE_LAYOUT__MARKED": "poll_results/{execution_id}/result.json"})
+    assert "environment variable EMBEDPIPE_LAYOUT__MARKED: layout.marked: Layout fields 'result' and " in message
+    assert "'marked' can give the same key" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("result = 'results/{batch_id}/{batch_id}'", "layout.result: Layout field 'result' names {batch_id} twice"),
+        (
+            "intermediate = 'x/{execution_id}{chunk_id}'",
+            "layout.intermediate: Layout field 'intermediate' has two fields",
+        ),
+        ("result = 'requests/{batch_id}'", "'result' and 'requests' can give the same key"),  # a folder of the other
+        ("vectors_file = '../x'", "layout.vectors_file: Layout field 'vectors_file' must be a file name"),
+        ("retry_file = 'rejected.jsonl'", "layout.retry_file: Layout fields 'rejected_file' and 'retry_file' are both"),
+        ("sk = 'PK'", "layout.sk: Layout fields 'pk' and 'sk' are both 'PK'"),
+        ("pk = ''", "layout.pk: Layout field 'pk' must be a printable word: ''"),
+        ("statuses = { PENDING = 'COMPLETED' }", "layout.statuses: gives the name 'COMPLETED' twice"),
+        ("statuses = { PENDIN = 'X' }", "layout.statuses: renames 'PENDIN', which there is not; there are INTENT, "),
+        ("attributes = { seq = 'attempt' }", "layout.attributes: gives the name 'attempt' twice"),
+        ("attributes = { seq = 'PK' }", "layout.attributes: gives the name 'PK' twice"),
+        ("attributes = { sec = 'x' }", "layout.attributes: renames 'sec', which there is not"),
+    ],
+)
+def test_names_of_a_layout_that_cannot_be_told_apart(tmp_path: Path, text: str, expected: str) -> None:
+    message = refusal(tmp_path, f"[layout]\n{text}")
+    assert expected in message
+    assert str(tmp_path / "embedpipe.toml") in message
+
+
+def test_patterns_may_change_places(tmp_path: Path) -> None:
+    """Each alone would meet the default of the other."""
+    swapped = {"manifest": SEED.items, "items": SEED.manifest}
+    text = "\n".join(["[layout]", *(f"{name} = '{pattern}'" for name, pattern in swapped.items())])
+    assert load(tmp_path, text).layout.items == SEED.manifest
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "there is no such file. Write one with: embedpipe init" in refusal(tmp_path, file=tmp_path / "no.toml")
     assert "cannot be read" in refusal(tmp_path, file=tmp_path)
+    for name in ("folder", "nowhere"):  # something is there: it is not passed over in silence
+        root = tmp_path / name
+        root.mkdir()
+        (root / "embedpipe.toml").mkdir() if name == "folder" else (root / "embedpipe.toml").symlink_to("nowhere")
+        assert f"{root / 'embedpipe.toml'}: " in refusal(root)
     (tmp_path / "embedpipe.toml").write_bytes(b"kind = '\xff'")
     assert "byte 9 is not UTF-8" in refusal(tmp_path)
 
@@ -293,6 +398,14 @@ def test_a_provider_that_cannot_embed_questions_says_so_when_asked(tmp_path: Pat
         ("no.such.module:X", {}, "objects.backend 'no.such.module:X' cannot be imported"),
         (f"{__name__}:Nothing", {}, "cannot be imported"),
         (":X", {}, "cannot be imported"),
+        ("os:", {}, "cannot be imported"),
+        ("os:path", {}, "objects.backend 'os:path' is a module, and no class."),
+        ("builtins:dict", {}, "is no BlobStore: it lacks bucket, put"),
+        (
+            "builtins:iter",
+            {},
+            "objects.backend 'builtins:iter' cannot be made: TypeError: .* Look at the settings below",
+        ),
         (f"{__name__}:Incomplete", {}, "is no BlobStore: it lacks bucket, put, list, delete, upload, download."),
         (f"{__name__}:Store", {"sise": 1}, "objects.sise is no option of .* Did you mean 'objects.size'?"),
         (f"{__name__}:needs_a_url", {}, "needs objects.url. Set it in embedpipe.toml."),
@@ -301,6 +414,15 @@ def test_a_provider_that_cannot_embed_questions_says_so_when_asked(tmp_path: Pat
 def test_a_backend_that_does_not_fit(backend: str, options: Mapping[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         construct("objects", backend, options, {"clock": None})
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit(3)", "1 / 0", "def", "import nothing_of_the_kind", "\0"])
+def test_a_module_that_fails_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    (tmp_path / "broken_backend.py").write_text(f"{line}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="objects.backend 'broken_backend:Store' cannot be imported") as caught:
+        construct("objects", "broken_backend:Store", {}, {})
+    assert "\n" not in str(caught.value)
 
 
 class Lazy:

@@ -13,7 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embedpipe.errors import ConfigError, InvalidId
+from embedpipe.key_patterns import may_meet
 from embedpipe.layout import SEED, Layout, record_id, safe_id, safe_name
+from embedpipe.lifecycle import Status
 from embedpipe.limits import ID_CHARS_MAX, KEY_BYTES_MAX, RECORD_ID_BYTES_MAX
 from verify.strategies import safe_ids
 
@@ -235,6 +237,23 @@ def test_a_template_names_exactly_its_fields(field: str, template: str) -> None:
         Layout(**{field: template})
 
 
+SEGMENTS = st.sampled_from(["a", "b", "{x}", "{y}", "{x}.json", "a.json", "a-{x}", "{x}-{y}", "a-b.json"])
+PATTERNS = st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join)
+FILLINGS = st.fixed_dictionaries({name: st.sampled_from(["a", "b", "a.json", "b-a", "json"]) for name in "xy"})
+
+
+@given(PATTERNS, PATTERNS, FILLINGS, FILLINGS)
+@example("a-{x}", "{x}-{y}", {"x": "b", "y": "b"}, {"x": "a", "y": "b"})
+def test_patterns_that_do_not_meet_never_give_one_key(
+    one: str, other: str, left: dict[str, str], right: dict[str, str]
+) -> None:
+    """Keys of files, and of anything in a folder."""
+    if not may_meet(one, other):
+        assert one.format(**left) != other.format(**right)
+    if not may_meet(f"{one}/", other):
+        assert not other.format(**right).startswith(one.format(**left) + "/")
+
+
 def test_other_templates_spell_other_keys() -> None:
     layout = Layout(result="state/{batch_id}.json", delta="d/{delta_id}/{collection}/{database}/")
     assert layout.result_key("b1") == "state/b1.json"
@@ -253,3 +272,13 @@ def test_the_seeds_keys() -> None:
     assert SEED.head_key("words", "receipt_words") == "words/submissions/receipt_words/head.json"
     assert SEED.latest_key("words") == "words/snapshot/latest.json"
     assert SEED.snapshot_prefix("words", "6-ab") == "words/snapshot/6-ab/"
+
+
+@pytest.mark.parametrize("wrong", [{"IN_PROGRESS": "OPEN"}, {"COMPLETED": "PENDING"}, {"PENDING": "PENDING"}])
+def test_a_word_of_others_is_one_status_and_nobody_elses(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="more_statuses"):
+        Layout(more_statuses=wrong)
+    assert Layout(statuses={"PENDING": "open"}, more_statuses={"PENDING": "PENDING"}).status_words(Status.PENDING) == (
+        "open",
+        "PENDING",
+    )

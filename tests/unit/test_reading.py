@@ -119,6 +119,9 @@ def test_a_named_pipe_is_read(tmp_path: Path) -> None:
     [
         ("nonsense", "<stdin>:2: is not JSON"),
         ('{"id": "a", "text": "x"', "<stdin>:2: is not JSON"),
+        (r'{"id": "a", "text": "\ud800"}', "<stdin>:2: has one half of a surrogate pair, such as \\ud800, which is no"),
+        (r'{"id": "a", "text": "x", "metadata": {"m\udfff": 1}}', "<stdin>:2: has one half of a surrogate pair"),
+        (r'{"id": "a", "text": "\ud83d\ude00"', "<stdin>:2: is not JSON"),
         ("[1]", "<stdin>:2: is a JSON array. Turn it into lines: jq -c '.[]'"),
         ('"a"', "<stdin>:2: is a string, not an object"),
         ("{}", "<stdin>:2: has no 'id'. The object is empty."),
@@ -256,3 +259,11 @@ def test_any_bytes_are_records_or_one_refusal(data: bytes, size: int, encoding: 
             except InvalidInput as error:
                 refused.append(str(error))
     assert all("<stdin>" in message for message in refused)
+
+
+@pytest.mark.parametrize("data", ['[{"id": "a", "text": "x"}]', '[\n{"id": "a", "text": "x"}\n]', " [ \n1]"])
+def test_an_array_is_not_taken_for_text(data: str) -> None:
+    """Brackets and all would be embedded, and paid."""
+    with pytest.raises(InvalidInput, match="<stdin>:1: is (a JSON array|not JSON)"):
+        list(read_records(["-"], stdin=io.BytesIO(data.encode())))
+    assert [record.text for record in read_records(["-"], format="text", stdin=io.BytesIO(b"[{x}]"))] == ["[{x}]"]

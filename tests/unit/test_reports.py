@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 import pytest
 
-from embedpipe.backends.memory.behaviour import GOOD
+from embedpipe.backends.batch_files import ItemError
+from embedpipe.backends.memory.behaviour import GOOD, Behaviour, CreateFault
 from embedpipe.backends.memory.table import MemoryBatchTable
+from embedpipe.errors import ServiceError
 from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow, Kind, Record
-from tests.harness import Faults, lose_answer, refuse_own_write
+from embedpipe.wire import Head
+from tests.harness import Crash, Faults, crash, lose_answer, refuse_own_write
 from tests.worlds import SmallWorld
 
 
@@ -48,6 +51,73 @@ def test_a_run_counts_what_it_embedded(answer) -> None:  # type: ignore[no-untyp
     report = faults.pipeline(world).run(some("abc"))
     faults.assert_struck()
     assert (report.records, report.embedded) == (3, 3)
+
+
+def test_a_submission_counts_what_it_claimed_though_its_own_first_try_refused_it() -> None:
+    world = quick()
+    faults = Faults().after("objects.put", refuse_own_write, on="/head.json")
+    report = faults.pipeline(world).submit(some("abc"))
+    faults.assert_struck()
+    assert (report.seq, report.batches, report.records, report.skipped, report.created) == (1, 1, 3, 0, 1)
+    assert len(world.provider.paid) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "embedded", "elsewhere"),
+    [("provider.retrieve", 4, 3), ("table.by_status", 2, 0), ("table.update", 2, 1)],
+)
+def test_a_run_counts_what_another_one_completed_for_it(before: str, embedded: int, elsewhere: int) -> None:
+    """Another run takes over everything, retries too: the two records of ours, and the two we have begun to wait for."""
+    fails = {"b": ItemError(status_code=500, code="server_error", message="later")}
+    first = attrs.evolve(GOOD, running=(), fates=fails)
+    world = SmallWorld(lambda nth, _: first if nth == 1 else attrs.evolve(first, fates={}))
+    world.pipeline().submit(some("ab"))
+    faults = Faults().before(before, lambda: world.pipeline().run())
+    report = faults.pipeline(world).run(some("de"))
+    faults.assert_struck()
+    assert (report.records, report.embedded, report.rejected) == (2, embedded, 0)
+    assert report.completed_elsewhere == elsewhere
+    assert world.violations(settled=True) == []
+
+
+def test_a_run_alone_completes_everything_itself() -> None:
+    report = quick().pipeline().run(some("abcdefg"))
+    assert (report.records, report.embedded, report.batches, report.completed_elsewhere) == (7, 7, 3, 0)
+
+
+# --- one batch that can't be created -------------------------------------------------------------------------------
+
+
+def test_a_batch_refused_for_good_lets_all_others_be_finished_first() -> None:
+    """The others are refused, too, at first, for a reason that passes."""
+    bad: set[str] = set()
+
+    def behaviour(nth: int, metadata: Mapping[str, str]) -> Behaviour:
+        if nth == 1:
+            bad.add(metadata["batch_id"])
+        if metadata["batch_id"] in bad:
+            return attrs.evolve(GOOD, create=CreateFault.REFUSED, refusal="invalid_model")
+        refused = attrs.evolve(GOOD, create=CreateFault.REFUSED, refusal="insufficient_quota")
+        return refused if nth <= 6 else attrs.evolve(GOOD, running=())
+
+    world = SmallWorld(behaviour)
+    with pytest.raises(ServiceError, match="1 batches wait to be created, and can't be: invalid_model"):
+        world.pipeline().run(some("abcdefg"))
+    rows = world.observe().rows.values()
+    assert sorted(row.status for row in rows) == [Status.COMPLETED, Status.COMPLETED, Status.INTENT]
+    assert world.violations() == []
+
+
+def test_a_ledger_entry_without_a_time_costs_the_time() -> None:
+    world = quick()
+    with pytest.raises(Crash):
+        Faults().after("objects.put", crash, on="/head.json").pipeline(world).submit(some("abcd"))
+    key = "notes/submissions/notes/head.json"
+    head = Head.load(world.objects.get(key).data, key)
+    first, second = head.open
+    world.objects.put(key, attrs.evolve(head, open=(attrs.evolve(first, submitted_at="yesterday"), second)).dump())
+    assert world.pipeline().run().embedded == 4
+    assert world.violations(settled=True) == []
 
 
 def test_what_another_execution_ended_is_not_counted_twice() -> None:
@@ -108,9 +178,9 @@ def test_a_journal_is_something_to_finish_even_if_nobody_can_read_it() -> None:
     key = pipe.context.layout.journal_key(world.kind.database)
     world.objects.put(f"{key}.old", b"{}")
     world.objects.put(f"{key}/other", b"{}")
-    assert not pipe._unfinished()
+    assert not pipe._unfinished(set())
     world.objects.put(key, b"{")
-    assert pipe._unfinished()
+    assert pipe._unfinished(set())
 
 
 def test_what_the_index_says_late_is_not_open() -> None:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedpipe.errors import CorruptData
 from embedpipe.lifecycle import Status
 from embedpipe.limits import INLINE_BATCHES_MAX, STATE_BYTES_MAX
 from embedpipe.model import WORD, BatchRow
-from embedpipe.stages.list_pending import listing, manifest, pending
+from embedpipe.stages.list_pending import check_manifest, listing, manifest, pending
 from embedpipe.wire import Listing, Manifest
 
 ROWS = st.builds(
@@ -77,3 +78,21 @@ def test_no_id_is_lost_inline_or_by_manifest(count: int) -> None:
 def test_where_inline_ends_is_a_setting(count: int, inline: bool) -> None:
     found: Any = listing(stored(count), inline_max=3, key="k", bucket="b")
     assert (found.pending_batches is not None) is inline
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"execution_id": "another"}, "is the listing of execution 'another'"),
+        ({"total_batches": 3}, "says 3 batches and names 2"),
+        ({"total_batches": 0}, "says 0 batches and names 2"),
+        ({"batches": [{"index": 0, "batch_id": "a"}, {"index": 1, "batch_id": "a"}]}, "names batch 'a' more than once"),
+    ],
+)
+def test_a_manifest_that_does_not_match_is_refused(changed: dict[str, Any], problem: str) -> None:
+    batches = [{"index": 0, "batch_id": "a"}, {"index": 1, "batch_id": "b"}]
+    whole = {"execution_id": "e", "created_at": "2026-01-01T00:00:00Z", "total_batches": 2, "batches": batches}
+    check_manifest(Manifest.load(whole, "m"), execution_id="e", key="m")
+    with pytest.raises(CorruptData, match=problem) as caught:
+        check_manifest(Manifest.load({**whole, **changed}, "m"), execution_id="e", key="m")
+    assert "Start a new execution" in caught.value.hint

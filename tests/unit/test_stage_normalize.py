@@ -96,28 +96,32 @@ def test_only_full_results_are_taken_from_the_map() -> None:
 def test_most_of_the_batches_decide(reasons: list[str]) -> None:
     """Trace T15: a wrong key must not make every batch lost."""
     results = [
-        result(action=Action.PROCESS_RESULTS) if reason == "done" else result(action=Action.WAIT, reason=str(reason))
+        result(action=Action.PROCESS_RESULTS)
+        if reason == "done"
+        else result(action=Action.WAIT, reason=str(reason), execution_id="e")
         for reason in reasons
     ]
     strange = sum(reason in STRANGE for reason in reasons)
     if 2 * strange > len(reasons):
         with pytest.raises(ProviderMismatch, match="nothing was changed"):
-            check_provider(results)
+            check_provider(results, "e")
     else:
-        check_provider(results)
+        check_provider(results, "e")
 
 
 def test_the_two_ways_of_not_being_ours() -> None:
-    unknown = result(action=Action.WAIT, reason="not_found")
-    refused = result(action=Action.WAIT, reason="unauthorized")
+    unknown = result(action=Action.WAIT, reason="not_found", execution_id="e")
+    refused = result(action=Action.WAIT, reason="unauthorized", execution_id="e")
     with pytest.raises(
         ProviderMismatch, match=r"does not know \(404\) 2 of 3 batches; nothing was changed\. Check that"
     ):
-        check_provider([unknown, unknown, result()])
+        check_provider([unknown, unknown, result()], "e")
     with pytest.raises(ProviderMismatch, match=r"refused access \(401 or 403\) for 1 of 2 batches"):
-        check_provider([unknown, refused])
-    check_provider([unknown, result()])
+        check_provider([unknown, refused], "e")
+    check_provider([unknown, result()], "e")
     # A batch that was just created may be unknown for a while; that says nothing about the project.
-    check_provider([result(action=Action.WAIT, reason="not_yet_found")] * 3)
+    check_provider([result(action=Action.WAIT, reason="not_yet_found", execution_id="e")] * 3, "e")
     # A terminal result is one whatever its reason says.
-    check_provider([result(reason="not_found")] * 3)
+    check_provider([result(reason="not_found", execution_id="e")] * 3, "e")
+    # What another execution was told, whose register stands because the poll has failed now, says nothing of today.
+    check_provider([refused, refused, unknown], "another")

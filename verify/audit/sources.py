@@ -186,6 +186,10 @@ class ReadOnlyProvider:
         """Refused."""
         _refuse(f"provider.cancel {provider_batch_id}")
 
+    def delete_file(self, file_id: str) -> None:
+        """Refused."""
+        _refuse(f"provider.delete_file {file_id}")
+
 
 class ReadOnlyVectors:
     """A `VectorStore` that is never opened for editing."""

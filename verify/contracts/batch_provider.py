@@ -294,6 +294,39 @@ class BatchProviderContract(Contract, abstract=True):
         assert self.raw_read(store, batch.output_file_id) == b"".join(port.content(batch.output_file_id))
         assert self.raw_read(store, "file-unknown") is None
 
+    def test_a_deleted_file_is_gone(self, store: Any, port: BatchProvider, upload: Any) -> None:
+        gone, kept = upload(self.requests()), upload(self.requests(["another"]))
+        for _ in range(2):
+            port.delete_file(gone)
+            assert self.raw_read(store, gone) is None
+        with pytest.raises(NotFound):
+            list(port.content(gone))
+        with pytest.raises(NotFound):
+            port.create(gone, {})
+        assert self.raw_read(store, kept) is not None
+        assert upload(self.requests()) not in (gone, kept)
+
+    def test_an_ended_batch_outlives_its_files(self, store: Any, port: BatchProvider, upload: Any) -> None:
+        batch, _ = self.run(port, upload(self.requests()))
+        other, answers = self.run(port, upload(self.requests()))
+        assert batch.input_file_id is not None
+        assert batch.output_file_id is not None
+        for file_id in (batch.input_file_id, batch.output_file_id):
+            port.delete_file(file_id)
+            assert self.raw_read(store, file_id) is None
+            with pytest.raises(NotFound):
+                list(port.content(file_id))
+        assert port.retrieve(batch.id).status == batch.status
+        assert {found.id for found in port.list()} == {batch.id, other.id}
+        assert self.answers(port, other) == answers
+
+    def test_deleting_an_unknown_file_changes_nothing(self, port: BatchProvider, upload: Any) -> None:
+        batch, answers = self.run(port, upload(self.requests()))
+        for unknown in (*UNKNOWN_IDS, batch.id):
+            port.delete_file(unknown)
+        assert port.retrieve(batch.id) == batch
+        assert self.answers(port, batch) == answers
+
     # --- creating and finding --------------------------------------------------------------------------------------
 
     def test_two_creates_of_one_file_are_two_batches(self, port: BatchProvider, upload: Any) -> None:

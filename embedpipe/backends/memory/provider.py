@@ -74,6 +74,8 @@ class MemoryProvider:
         self._limits = limits or Limits()
         self._prefix = prefix
         self._jobs: dict[str, Job] = {}
+        self._uploads = 0
+        self._deleted: set[str] = set()
         self._lock = threading.RLock()
 
     @property
@@ -87,7 +89,8 @@ class MemoryProvider:
             data = path.read_bytes()
         with self._lock:
             self._admit()
-            file_id = f"file-{self._prefix}{len(self.files) + 1:06d}"
+            self._uploads += 1
+            file_id = f"file-{self._prefix}{self._uploads:06d}"
             self.files[file_id] = data
             return file_id
 
@@ -163,6 +166,14 @@ class MemoryProvider:
             if status(job, self._clock.now()) not in ENDED and job.cancelled_after is None:
                 job.cancelled_after = job.retrieves
 
+    def delete_file(self, file_id: str) -> None:
+        """Its bytes are gone; the batch goes on naming it."""
+        with self._lock:
+            self._admit()
+            if not self.foreign and self.bytes_of(file_id) is not None:
+                self.files.pop(file_id, None)
+                self._deleted.add(file_id)
+
     def embed(self, texts: Sequence[str], *, model: str, dimensions: int) -> Vectors:
         """The vectors of `vector_of`."""
         import numpy as np
@@ -177,7 +188,7 @@ class MemoryProvider:
         """Around the port: the bytes of a file as they are now; None where it is not. Counts as no read."""
         if file_id in self.files:
             return self.files[file_id]
-        found = self._output_of(file_id)
+        found = None if file_id in self._deleted else self._output_of(file_id)
         return None if found is None else content(*found)
 
     def _admit(self) -> None:
@@ -220,7 +231,7 @@ class MemoryProvider:
         return (job, which) if file_id in (shown.output_file_id, shown.error_file_id) else None
 
     def _content(self, file_id: str) -> bytes:
-        found = None if self.foreign else self._output_of(file_id)
+        found = None if self.foreign or file_id in self._deleted else self._output_of(file_id)
         if found is None:
             return self._input(file_id)
         job, which = found

@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from embedpipe.backends.table_rules import Item, changed, index_range, item_key, row_of
+from embedpipe.backends.table_rules import Item, Range, changed, in_order, index_ranges, item_key, row_of
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
@@ -53,9 +53,8 @@ class MemoryBatchTable:
 
     def by_status(self, batch_type: str, status: Status, *, after: str = "") -> Iterator[str]:
         """Ids of one type and status."""
-        while page := self._page(batch_type, status, after):
-            yield from page
-            after = page[-1]
+        ranges = index_ranges(batch_type, status, after, self._layout)
+        return in_order([self._ids(wanted, after) for wanted in ranges])
 
     def update(self, batch_id: str, changes: Mapping[str, object], *, status: Status, revision: int) -> BatchRow:
         """Change a row that still has `status` and `revision`."""
@@ -91,11 +90,15 @@ class MemoryBatchTable:
         partition, *entry = (str(item.get(name, "")) for name in names)
         return partition, (entry[0], entry[1], entry[2])
 
-    def _page(self, batch_type: str, status: Status, after: str) -> Sequence[str]:
-        wanted = index_range(batch_type, status, after, self._layout)
+    def _ids(self, wanted: Range, after: str) -> Iterator[str]:
+        while page := self._page(wanted, after):
+            yield from page
+            after = page[-1]
+
+    def _page(self, wanted: Range, after: str) -> Sequence[str]:
         with self._lock:
             entries = self._index.get(wanted.partition, [])
-            start, end = bisect_left(entries, (wanted.low,)), bisect_left(entries, (wanted.high,))
+            start, end = bisect_left(entries, (wanted.prefix + after,)), bisect_left(entries, (wanted.high,))
             found = (wanted.batch_id(entries[index][0]) for index in range(start, end))
             newer = (batch_id for batch_id in found if batch_id is not None and batch_id > after)
             return list(itertools.islice(newer, PAGE_ROWS))
