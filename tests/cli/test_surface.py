@@ -41,10 +41,6 @@ def ended_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
     return call
 
 
-WITHOUT = {("verify", "flow"): {"--root", "--config", "--set", "--kind", "--quiet", "--debug"}}
-"""Options that a command has no use for: this one reads a definition, and no root."""
-
-
 def commands() -> list[tuple[str, ...]]:
     return [command for name in COMMANDS for command in GROUPS.get(name, [(name,)])]
 
@@ -53,7 +49,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_each_command_has_the_common_options_and_an_example(run: Run, command: tuple[str, ...]) -> None:
     shown = run(*command, "--help")
     assert shown.exit_code == 0
-    assert {option for option in COMMON if option not in shown.stdout} <= WITHOUT.get(command, set())
+    assert {option for option in COMMON if option not in shown.stdout} == set()
     assert "Example" in shown.stdout
     assert f"embedpipe {' '.join(command)}" in shown.stdout
 
