@@ -1,8 +1,16 @@
 """Audits of what a pipeline left behind, and contract suites, strategies and invariants for other people's tests.
 
+    report = verify.check(verify.root(".embedpipe"), depth="content")
+    report.raise_for_findings(at_least="error")
+
 Importing it needs neither pytest nor hypothesis; `verify.contracts` and `verify.strategies` do.
 """
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from verify.audit.api import check, root
+from verify.audit.findings import Finding, Severity
+from verify.audit.report import FindingsFound, Report
+from verify.audit.sources import Source
+
+__all__ = ["Finding", "FindingsFound", "Report", "Severity", "Source", "check", "root"]

@@ -14,10 +14,12 @@ import pytest
 from embedpipe import errors
 from embedpipe.cli import app
 from embedpipe.cli.commands import COMMANDS, Entry
+from embedpipe.cli.verify import COMMANDS as VERIFY
 from tests.cli.conftest import Run
 
 HEAVY = {"boto3", "openai", "chromadb", "numpy", "pyarrow", "rich", "attrs", "attr", "cattrs", "msgspec", "wordllama"}
-GROUPS = {"config": ("config", "show"), "aws": ("aws", "template")}
+GROUPS = {"config": [("config", "show")], "aws": [("aws", "template")]}
+GROUPS["verify"] = [("verify", name) for name in VERIFY]
 COMMON = {"--root", "--config", "--kind", "--json", "--set", "--quiet", "--debug", "--help"}
 
 
@@ -40,7 +42,7 @@ def ended_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def commands() -> list[tuple[str, ...]]:
-    return [GROUPS.get(name, (name,)) for name in COMMANDS]
+    return [command for name in COMMANDS for command in GROUPS.get(name, [(name,)])]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

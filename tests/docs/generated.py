@@ -20,6 +20,8 @@ from embedpipe.cli import cli
 from embedpipe.cli.commands import COMMANDS
 from embedpipe.model import WORD
 from tests.docs.pages import GENERATED, PAGES, ROOT
+from verify.audit import catalogue
+from verify.audit.explain import as_markdown
 
 
 def rows(header: Sequence[str], body: Sequence[Sequence[object]]) -> str:
@@ -81,7 +83,8 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
         command = cli.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", found) for inner, found in command.commands.items())
+            found = ((inner, command.get_command(context, inner)) for inner in command.list_commands(context))
+            yield from ((f"{name} {inner}", made) for inner, made in found if made is not None)
         else:
             yield name, command
 
@@ -172,6 +175,21 @@ def _field_docs(cls: type[Any]) -> Iterator[tuple[str, str]]:
                 yield field.target.id, " ".join(str(said.value).split())
 
 
+# --- findings ------------------------------------------------------------------------------------------------------
+
+
+def findings_page() -> str:
+    return as_markdown(catalogue.RULES.values()).replace("### ", "## ")
+
+
+def causes_table() -> str:
+    body = [
+        [code(name), ", ".join(map(code, sorted(found.implies))), ", ".join(map(code, sorted(found.masks)))]
+        for name, found in catalogue.BRINGS.items()
+    ]
+    return rows(["code", "implies", "hides"], body)
+
+
 # --- AWS -----------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +226,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "exit-codes": exit_codes_table,
     "errors": errors_table,
     "settings": settings_table,
+    "findings": findings_page,
+    "causes": causes_table,
     "functions": functions_table,
     "alarms": alarms_table,
 }

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from embedpipe import Config
 from embedpipe.cli import cli
 from tests.docs.generated import PARTS, regenerated
 from tests.docs.pages import GENERATED, PAGES, ROOT, Block, anchors, blocks, examples, files, inline_code, links
+from verify.audit.files import read_layout, read_suppressions
 
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 MODULES = {path.stem for path in (ROOT / "embedpipe").iterdir()}
@@ -56,11 +58,16 @@ def run(block: Block, path: Path, namespace: dict[str, Any]) -> str:
 
 @pages
 def test_settings_files_are_read(path: Path, tmp_path: Path) -> None:
-    """Each block of settings is a whole file, without unknown keys or wrong types."""
+    """Each block of settings is a whole file, without unknown keys or wrong types; so are the files of the auditor."""
+    readers: dict[str | None, Callable[[Path], object]] = {
+        "their-layout.toml": read_layout,
+        "known.toml": read_suppressions,
+    }
     for block in blocks(path.read_text()):
         if block.language == "toml":
-            (tmp_path / "embedpipe.toml").write_text(block.text)
-            Config.load(file=tmp_path / "embedpipe.toml", env={})
+            file = tmp_path / "embedpipe.toml"
+            file.write_text(block.text)
+            readers.get(block.title, lambda file: Config.load(file=file, env={}))(file)
 
 
 @pages

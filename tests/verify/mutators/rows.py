@@ -1,0 +1,134 @@
+"""Rows and the ledger, changed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from embedpipe.lifecycle import Status
+from tests.verify.mutators.table import plants
+from tests.verify.planting import KIND, Plant
+
+
+@plants("B701")
+def completed_by_hand(plant: Plant) -> set[str]:
+    """The seed's fourth verification, the other way round: the table says COMPLETED, and nothing else does."""
+    row = plant.some(Status.PENDING)
+    plant.write_row(row.batch_id, status="COMPLETED", completed_by=plant.executions()[0])
+    return {row.batch_id}
+
+
+@plants("B701")
+def lost_from_the_catalog(plant: Plant) -> set[str]:
+    row = plant.merged()
+    plant.drop_from_catalog(plant.held(row)[:1])
+    return {row.batch_id}
+
+
+@plants("B701")
+def most_of_it_lost(plant: Plant) -> set[str]:
+    """79 % of the vectors missing, and the execution SUCCEEDED."""
+    held = {row.batch_id: plant.held(row) for row in plant.rows.values() if row.status is Status.COMPLETED}
+    plant.drop_from_catalog([name for ids in held.values() for name in ids[1:]])
+    return {batch_id for batch_id, ids in held.items() if len(ids) > 1}
+
+
+@plants("B702")
+def index_says_otherwise(plant: Plant) -> set[str]:
+    row = plant.some(Status.COMPLETED, Status.PENDING)
+    plant.write_row(row.batch_id, GSI1PK="STATUS#FAILED")
+    return {row.batch_id}
+
+
+@plants("B702")
+def not_in_the_index(plant: Plant) -> set[str]:
+    row = plant.some(Status.PENDING)
+    plant.write_row(row.batch_id, GSI1PK=None, GSI1SK=None)
+    return {row.batch_id}
+
+
+@plants("B702")
+def pending_without_a_name(plant: Plant) -> set[str]:
+    row = plant.some(Status.PENDING)
+    plant.write_row(row.batch_id, openai_batch_id=None)
+    return {row.batch_id}
+
+
+@plants("B702")
+def unreadable_row(plant: Plant) -> set[str]:
+    row = plant.some(Status.PENDING, Status.COMPLETED)
+    plant.write_row(row.batch_id, **plant.random.choice([{"attempt": "odd"}, {"status": "DONE"}, {"revision": 1.5}]))
+    return {row.batch_id}
+
+
+@plants("B703")
+def name_copied(plant: Plant) -> set[str]:
+    row = plant.some(Status.PENDING)
+    other = plant.some(Status.PENDING, Status.COMPLETED, where=lambda found: found.batch_id != row.batch_id)
+    plant.write_row(row.batch_id, openai_batch_id=other.provider_batch_id)
+    return {row.batch_id, other.batch_id}
+
+
+@plants("B703")
+def name_of_an_expired_batch(plant: Plant) -> set[str]:
+    row, other = plant.some(Status.COMPLETED), plant.some(Status.EXPIRED)
+    plant.write_row(row.batch_id, openai_batch_id=other.provider_batch_id)
+    return {row.batch_id, other.batch_id}
+
+
+@plants("B703")
+def one_name_for_three(plant: Plant) -> set[str]:
+    ids = plant.random.sample(sorted(plant.rows), 3)
+    names = [plant.rows[batch_id].provider_batch_id for batch_id in ids]
+    for batch_id in ids:
+        plant.write_row(batch_id, openai_batch_id=names[0])
+    return set(ids)
+
+
+def _creating(plant: Plant, **changes: Any) -> set[str]:
+    row = plant.some(Status.PENDING)
+    plant.delete(plant.result_key(row))
+    for execution in plant.executions():  # it was never listed
+        if row.batch_id in plant.get(plant.layout.poll_results_key(execution)).decode():
+            plant.touched.add(execution)
+            for info in list(plant.world.objects.list("")):
+                if f"/{execution}/" in info.key:
+                    plant.delete(info.key)
+    plant.write_row(row.batch_id, status="CREATING", openai_batch_id=None, provider_status=None, **changes)
+    return {row.batch_id}
+
+
+@plants("B704")
+def create_without_an_answer(plant: Plant) -> set[str]:
+    return _creating(plant, creating_at="2026-01-01T00:00:00Z")
+
+
+@plants("B704")
+def create_of_unknown_age(plant: Plant) -> set[str]:
+    return _creating(plant, creating_at=None)
+
+
+@plants("B704")
+def create_of_last_year(plant: Plant) -> set[str]:
+    return _creating(plant, creating_at="2025-01-01T00:00:00Z")
+
+
+@plants("B705")
+def entry_without_a_row(plant: Plant) -> set[str]:
+    row = plant.some(Status.PENDING)
+    plant.drop_row(row.batch_id)
+    return {row.batch_id}
+
+
+@plants("B705")
+def row_without_an_entry(plant: Plant) -> set[str]:
+    row = plant.some(Status.PENDING)
+    key = plant.layout.head_key(KIND.database, KIND.collection)
+    head = plant.json(key)
+    plant.put_json(key, {**head, "open": [one for one in head["open"] if one["batch_id"] != row.batch_id]})
+    return {row.batch_id}
+
+
+@plants("B705")
+def lost_ledger(plant: Plant) -> set[str]:
+    plant.delete(plant.layout.head_key(KIND.database, KIND.collection))
+    return {row.batch_id for row in plant.rows.values() if row.status is Status.PENDING}

@@ -1,0 +1,125 @@
+"""`embedpipe verify check` and `explain` as an operator calls them, over a root that a run has made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from embedpipe.cli import cli
+from verify.audit.catalogue import RULES
+
+
+def call(*args: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args], prog_name="embedpipe")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with three records in two batches."""
+    home = tmp_path_factory.mktemp("made")
+    (home / "x.txt").write_text("one line\nanother line\na third line\n")
+    ended = call("run", home / "x.txt", "--root", home / "root", "-q", "--set", "limits.requests_per_batch=2")
+    assert ended.exit_code == 0, ended.stderr
+    return home / "root"
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(made, tmp_path / "root", symlinks=True))
+
+
+def files(root: Path, ending: str) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name.endswith(ending))
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    """What we keep there. Chroma writes to its own bookkeeping whenever its files are opened."""
+    ours = [path for path in files(root, "") if "chroma" not in path.parts]
+    return {path: path.read_bytes() for path in ours if not path.name.endswith(("-wal", "-shm"))}
+
+
+@pytest.mark.parametrize("depth", ["metadata", "content", "vectors"])
+def test_a_healthy_root_is_clean_and_stays_as_it_is(root: Path, depth: str) -> None:
+    before = contents(root)
+    ended = call("verify", "check", "--root", root, "--depth", depth)
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("CLEAN: ")
+    assert contents(root) == before
+
+
+def damage(root: Path) -> str:
+    """Tear one register; the batch it is of."""
+    path = files(root, "result.json")[0]
+    path.write_bytes(path.read_bytes()[:50])
+    return path.parent.name
+
+
+def test_a_torn_register_is_found_and_named(root: Path, tmp_path: Path) -> None:
+    batch_id = damage(root)
+    xml, lines = tmp_path / "audit.xml", tmp_path / "audit.jsonl"
+    ended = call("verify", "check", "--root", root, "--format", f"junit={xml}", "--format", f"jsonl={lines}")
+    assert ended.exit_code == 1
+    assert "P202 error: a poll result can't be read" in ended.stdout
+    assert f"batches: {batch_id}" in ended.stdout
+    assert "next: embedpipe verify explain P202" in ended.stdout
+    assert "<failure" in xml.read_text()
+    assert json.loads(lines.read_text().splitlines()[1])["batch_ids"] == [batch_id]
+    document: Any = json.loads(call("verify", "check", "--root", root, "--json").stdout)
+    assert (document["verdict"], document["exit_code"]) == ("findings", 1)
+    assert call("verify", "check", "--root", root, "--fail-on", "critical").exit_code == 3
+    assert call("verify", "check", "--root", root, "--ignore", "P202").exit_code == 3
+
+
+def test_a_suppressed_finding_does_not_fail(root: Path, tmp_path: Path) -> None:
+    batch_id = damage(root)
+    known = tmp_path / "known.toml"
+    known.write_text(f'[[suppress]]\nobject = "{batch_id}"\nreason = "polled again tonight"\nexpires = 2100-01-01\n')
+    ended = call("verify", "check", "--root", root, "--suppressions", known, "--depth", "metadata")
+    assert ended.exit_code == 0
+    ended = call("verify", "check", "--root", root, "--suppressions", known)
+    assert "suppressed: 1 findings" in ended.stdout
+    known.write_text(f'[[suppress]]\nobject = "{batch_id}"\nexpires = 2100-01-01\n')
+    ended = call("verify", "check", "--root", root, "--suppressions", known)
+    assert (ended.exit_code, "has no 'reason'" in ended.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--root", "nowhere"), "nothing is there"),
+        (("--root", "{root}", "--select", "P999"), "There is no finding 'P999'"),
+        (("--root", "{root}", "--format", "pdf"), "is no format"),
+        (("--root", "{root}", "--layout", "{odd}"), "Did you mean 'poll_results'?"),
+        (("--root", "{root}", "--scope", "moon"), "There is no source 'moon'"),
+        (("--root", "{root}", "--since", "soon"), "neither a time nor an age"),
+        (("--root", "{root}", "--suppressions", "absent.toml"), "there is no such file"),
+    ],
+    ids=lambda value: value[-2].strip("-") if isinstance(value, tuple) else "",
+)
+def test_a_wrong_question_ends_with_one_sentence(
+    root: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    odd = tmp_path / "odd.toml"
+    odd.write_text('poll_result = "results/{execution_id}.json"\n')
+    ended = call("verify", "check", *(one.format(root=root, odd=odd) for one in arguments))
+    assert ended.exit_code == 2
+    assert said in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_explain_knows_every_code() -> None:
+    for code in RULES:
+        ended = call("verify", "explain", code.lower())
+        assert ended.exit_code == 0
+        assert ended.stdout.startswith(f"{code} ")
+    page = call("verify", "explain", "--all").stdout
+    assert all(f"**{code}, " in page for code in RULES)
+    assert json.loads(call("verify", "explain", "B701", "--json").stdout)[0]["code"] == "B701"
+    assert call("verify", "explain").exit_code == 2
+    assert "Did you mean B70" in call("verify", "explain", "B70").stderr

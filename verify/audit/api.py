@@ -1,0 +1,171 @@
+"""The library's face: `verify.root` names what to audit, `verify.check` audits it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from embedpipe.errors import ConfigError, MissingExtra
+from embedpipe.layout import Layout
+from embedpipe.model import Kind, kind_named
+from verify.audit.catalogue import chosen
+from verify.audit.checks import Depth
+from verify.audit.engine import audit
+from verify.audit.files import read_layout, read_suppressions
+from verify.audit.findings import WrongQuestion, severity_named
+from verify.audit.options import Options, Progress, Suppression
+from verify.audit.report import Report
+from verify.audit.sources import Source
+
+__all__ = ["check", "root"]
+
+ALWAYS_READ: Final = ("objects", "table")
+OPTIONAL: Final = ("vectors", "provider")
+
+_AGE: Final = re.compile(r"(\d+)\s*(s|min|h|d|w)")
+_UNIT_S: Final = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+
+
+def root(
+    path: str | Path,
+    *,
+    kind: Kind | str | None = None,
+    config_file: str | Path | None = None,
+    layout: Layout | str | Path | None = None,
+) -> Source:
+    """What a local runner left in the root directory `path`; of one kind only where `kind` names it.
+
+    Opens the stores of its configuration for reading. `layout`: the names of a pipeline that was not built with embedpipe,
+    or the TOML file that has them. `WrongQuestion` where nothing is there, `ConfigError`.
+    """
+    from embedpipe.assembly import close, construct
+    from embedpipe.backends.system import SystemClock
+    from embedpipe.config import Config
+
+    config = Config.load(path, file=config_file)
+    if config.objects.backend == "files" and not config.root.is_dir():
+        raise WrongQuestion(f"{config.root}: nothing is there.", hint="Check the name of the root.")
+    if isinstance(layout, str | Path):
+        layout = read_layout(Path(layout))
+    layout = layout or config.layout
+    clock = SystemClock()
+    offered = {
+        "clock": clock,
+        "layout": layout,
+        "limits": config.limits,
+        "model": config.model.name,
+        "dimensions": config.model.dimensions,
+        "send_dimensions": config.model.send_dimensions,
+    }
+    opened: dict[str, object] = {}
+    unreachable: dict[str, str] = {}
+    for port in ("objects", "table", "vectors", "provider"):
+        choice = getattr(config, port)
+        try:
+            opened[port] = construct(port, choice.backend, choice.options, offered, directories=choice.directories)
+        except (ConfigError, MissingExtra) as error:
+            if port in ("objects", "table"):
+                raise
+            unreachable[port] = str(error)
+    wanted = kind if isinstance(kind, Kind) or kind is None else kind_named(kind)
+
+    def shut() -> None:
+        for backend in opened.values():
+            close(backend)
+
+    return Source.over(
+        str(path),
+        objects=opened["objects"],  # type: ignore[arg-type]  # `construct` has checked that it fits its port
+        table=opened["table"],  # type: ignore[arg-type]
+        vectors=opened.get("vectors"),  # type: ignore[arg-type]
+        provider=opened.get("provider"),  # type: ignore[arg-type]
+        clock=clock,
+        kinds=[wanted] if wanted else [],
+        layout=layout,
+        policy=config.policy,
+        retry_policy=config.retry,
+        unreachable=unreachable,
+        close=shut,
+    )
+
+
+def check(
+    source: Source | str | Path,
+    *,
+    depth: str = "content",
+    since: datetime | str | None = None,
+    executions: Iterable[str] = (),
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    grace_s: float = 3_600.0,
+    fail_on: str = "warning",
+    scope: Iterable[str] = (),
+    suppressions: Iterable[Suppression] | str | Path = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Report:
+    """Audit a source, or a root directory. Reads only.
+
+    `depth`: `metadata` (keys and rows), `content` (objects parsed and hashed) or `vectors` (every vector compared).
+    `since`: a time, or an age such as `7d`, `12h`, `30min`. `select`, `ignore`: beginnings of codes, such as `P` or `B701`.
+    `scope`: of `objects`, `table`, `vectors`, `provider` those to read (the first two always); none: all there are.
+    `suppressions`: findings that somebody lives with for a while, or the TOML file that has them.
+    `grace_s`: what is younger may still be on its way. What can't be read is in the report, and raises nothing.
+    """
+    if depth not in Depth.__members__.values():
+        raise WrongQuestion(f"There is no depth {depth!a}.", hint=f"Use {', '.join(Depth)}.")
+    opened = source if isinstance(source, Source) else root(source)
+    try:
+        options = Options(
+            depth=Depth(depth),
+            grace_s=grace_s,
+            codes=chosen(select, ignore),
+            fail_on=severity_named(fail_on),
+            since=_since(since, opened.clock.now()),
+            executions=frozenset(executions),
+            suppressions=_suppressions(suppressions),
+            on_progress=on_progress,
+        )
+        return audit(_within(opened, frozenset(scope)), options)
+    finally:
+        if opened is not source:
+            opened.close()
+
+
+def _within(source: Source, scope: frozenset[str]) -> Source:
+    """The source without what is out of scope."""
+    unknown = scope - {*ALWAYS_READ, *OPTIONAL}
+    if unknown:
+        known = ", ".join((*ALWAYS_READ, *OPTIONAL))
+        raise WrongQuestion(f"There is no source {sorted(unknown)[0]!a}.", hint=f"Use some of {known}.")
+    if not scope:
+        return source
+    return attrs.evolve(
+        source,
+        vectors=source.vectors if "vectors" in scope else None,
+        provider=source.provider if "provider" in scope else None,
+        unreachable={port: why for port, why in source.unreachable.items() if port in scope},
+    )
+
+
+def _suppressions(given: Iterable[Suppression] | str | Path) -> tuple[Suppression, ...]:
+    return read_suppressions(Path(given)) if isinstance(given, str | Path) else tuple(given)
+
+
+def _since(value: datetime | str | None, now: datetime) -> datetime | None:
+    if not isinstance(value, str):
+        return value
+    age = _AGE.fullmatch(value.strip())
+    if age is not None:
+        return now - timedelta(seconds=int(age[1]) * _UNIT_S[age[2]])
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        raise WrongQuestion(
+            f"{value[:40]!a} is neither a time nor an age.", hint="Write 7d, 12h, 30min, or 2026-01-31T08:00:00Z."
+        ) from None
+    return when if when.tzinfo is not None else when.replace(tzinfo=now.tzinfo)
