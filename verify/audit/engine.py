@@ -21,9 +21,8 @@ from embedpipe.errors import CorruptData, ServiceError
 from embedpipe.lifecycle import Status
 from embedpipe.model import BUILT_IN_KINDS, BatchRow, BlobInfo, Kind
 from embedpipe.wire import Head, Manifest
-from verify.audit import checks_deltas, checks_poll, checks_provider, checks_records, checks_rows
 from verify.audit.causes import explained
-from verify.audit.checks import BatchCheck, Moment, found, not_covered
+from verify.audit.checks import BatchCheck, Moment, deltas, found, not_covered, poll, provider, records, rows
 from verify.audit.coverage import Ledger, State
 from verify.audit.entries import Indexed, decoded, entries_of, remember
 from verify.audit.executions import Execution, facts_by_batch
@@ -43,11 +42,11 @@ from verify.audit.states import FAMILIES_OF_BATCHES, batch_states, execution_bli
 __all__ = ["audit"]
 
 CHECKS: Final[tuple[BatchCheck, ...]] = (
-    *checks_poll.BATCH_CHECKS,
-    *checks_deltas.BATCH_CHECKS,
-    *checks_rows.BATCH_CHECKS,
-    *checks_records.BATCH_CHECKS,
-    *checks_provider.BATCH_CHECKS,
+    *poll.BATCH_CHECKS,
+    *deltas.BATCH_CHECKS,
+    *rows.BATCH_CHECKS,
+    *records.BATCH_CHECKS,
+    *provider.BATCH_CHECKS,
 )
 NO_SOURCE_YET: Final = ("L", "X")
 """Families of executions that a local root has no source for."""
@@ -164,10 +163,10 @@ class _Audit:
             self._batch_types.add(execution.manifest.batch_type)
         for name, entry in facts_by_batch(execution):
             remember(batches, name, entry)
-        candidates = list(checks_poll.execution_findings(execution, self._moment))
+        candidates = list(poll.execution_findings(execution, self._moment))
         if candidates:
             execution = self._gatherer.execution_again(execution_id)
-            self._report(_both(candidates, checks_poll.execution_findings(execution, self._moment)))
+            self._report(_both(candidates, poll.execution_findings(execution, self._moment)))
         blind = execution_blind(execution)
         self._report(not_covered(part) for part in blind)
         state = State.NOT_EVALUATED if blind else State.CHECKED if execution.ended else State.IN_FLIGHT
@@ -223,7 +222,7 @@ class _Audit:
                 under = tuple(Indexed(str(one)) for one in Status if self._indexed_as(row.batch_type, one, name))
                 again = healthy_rows(self._source.table, [name]).get(name)
                 if isinstance(again, BatchRow) and again.revision == row.revision:
-                    self._report(checks_rows.in_index(attrs.evolve(batch, entries=under), self._moment))
+                    self._report(rows.in_index(attrs.evolve(batch, entries=under), self._moment))
 
     def _indexed_as(self, batch_type: str, status: Status, name: str) -> bool:
         for other in self._source.table.by_status(batch_type, status, after=name[:-1]):
@@ -252,7 +251,7 @@ class _Audit:
         if not self._wanted(batch):
             self._ledger.add("batches", dict.fromkeys(FAMILIES_OF_BATCHES, State.OUT_OF_SCOPE))
             return
-        if any(checks_rows.in_index(batch, self._moment)):
+        if any(rows.in_index(batch, self._moment)):
             self._index_doubts.append(batch.batch_id)
         already = len(self._findings)
         candidates = list(_checked(batch, self._moment))
@@ -275,9 +274,9 @@ class _Audit:
             entry = next((decoded(payload) for payload in payloads if is_entry(payload)), None)
             if not batch_ids or (len(batch_ids) == 1 and not self._provider.is_odd(entry)):
                 continue
-            rows = healthy_rows(self._source.table, batch_ids)
-            known = [row for row in rows.values() if isinstance(row, BatchRow) and row.provider_batch_id == name]
-            self._report(checks_rows.one_name(name, known))
+            healthy = healthy_rows(self._source.table, batch_ids)
+            known = [row for row in healthy.values() if isinstance(row, BatchRow) and row.provider_batch_id == name]
+            self._report(rows.one_name(name, known))
             self._report(self._provider.named(name, known, entry))
 
     def _look_at_collections(self) -> None:

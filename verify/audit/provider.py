@@ -9,9 +9,9 @@ from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.ports import BatchProvider
 from embedpipe.wire import Root, format_time
-from verify.audit import checks_provider
 from verify.audit.checks import Moment, found
-from verify.audit.checks_provider import Answers
+from verify.audit.checks import provider as checks_provider
+from verify.audit.checks.provider import Answers
 from verify.audit.coverage import State
 from verify.audit.entries import Entry, Provided, encoded, only, remember
 from verify.audit.findings import Finding

@@ -18,8 +18,8 @@ from embedpipe.lifecycle import Status
 from embedpipe.model import BUILT_IN_KINDS, BatchRow, Kind
 from embedpipe.wire import Snapshot
 from verify.audit.checks import Depth, Moment, found, not_covered
-from verify.audit.checks_records import without_retry_row
-from verify.audit.checks_snapshots import collection_findings
+from verify.audit.checks.records import without_retry_row
+from verify.audit.checks.snapshots import collection_findings
 from verify.audit.collections import CollectionSeen, Named, read_collection
 from verify.audit.coverage import State
 from verify.audit.deltas import KEY_COLUMNS, arrow_batches, keys_schema

@@ -1,6 +1,6 @@
 """B: does each row fit its lifecycle, its index and its ledger? And is COMPLETED backed by a terminal result?
 
-The last of the seed's four verifications, as far as one batch shows it; `checks_records` has the proof by record.
+The last of the seed's four verifications, as far as one batch shows it; `records` has the proof by record.
 """
 
 from __future__ import annotations

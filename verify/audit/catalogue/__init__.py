@@ -12,8 +12,8 @@ from typing import Final
 
 import attrs
 
-from verify.audit.catalogue_records import RECORD_TEXTS
-from verify.audit.catalogue_text import TEXTS, Text
+from verify.audit.catalogue.record_texts import RECORD_TEXTS
+from verify.audit.catalogue.texts import TEXTS, Text
 from verify.audit.findings import Repair, Severity, WrongQuestion
 
 __all__ = ["BRINGS", "FAMILIES", "RULES", "Brings", "Rule", "chosen", "rule"]

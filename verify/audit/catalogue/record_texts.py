@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from verify.audit.catalogue_text import Text
+from verify.audit.catalogue.texts import Text
 
 RECORD_TEXTS: Final[dict[str, Text]] = {
     "R101": Text(
