@@ -1,0 +1,185 @@
+"""One run: a scenario under faults, then faults stop and all must come to its end. The verdict says what did not hold.
+
+Safety is judged when the faults have struck and again at the end, liveness at the end only: within so many executions
+without a fault everything is terminal. The judge is `verify`: the guarantees, and the auditor on the simulated ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+import attrs
+
+from embedpipe import events
+from embedpipe.backends.memory.behaviour import GOOD
+from embedpipe.errors import EmbedpipeError
+from embedpipe.model import EmbeddingModel, Kind
+from embedpipe.retry import RetryPolicy
+from embedpipe.steps.context import Context
+from embedpipe.steps.submit import submit
+from simulator.effects import Happened
+from simulator.faults import Faults, Strike
+from simulator.kernel import Overrun
+from simulator.scenarios import Scenario, Script
+from simulator.workflow import Workflow
+from simulator.world import World
+from verify.audit.api import check as audit
+from verify.audit.sources import Source
+from verify.invariants import check, observe
+from verify.observation import World as Observed
+
+__all__ = ["Outcome", "Verdict", "run"]
+
+KIND: Final = Kind("notes")
+MODEL: Final = EmbeddingModel(name="simulated", dimensions=4)
+RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
+BETWEEN_S: Final = 60.0
+
+
+class Verdict(StrEnum):
+    """How a run went."""
+
+    HELD = "held"
+    SAFETY = "safety"
+    LIVENESS = "liveness"
+    CRASH = "crash"
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    verdict: Verdict
+    broken: tuple[str, ...]
+    """What did not hold, each in one line."""
+    strikes: tuple[Strike, ...]
+    effects: int
+    virtual_s: float
+    trace: Sequence[Happened]
+
+
+def run(scenario: Scenario, seed: int, faults: Faults | str = "all") -> Outcome:
+    """One run of a scenario."""
+    script = scenario.script(seed)
+    behaviours = script.behaviours
+
+    def behaviour(nth: int, _: object):  # type: ignore[no-untyped-def]
+        return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else GOOD
+
+    with World(seed, faults, behaviour=behaviour) as world:
+        return _Run(world, scenario, script).outcome()
+
+
+class _Run:
+    """The parts of one run."""
+
+    def __init__(self, world: World, scenario: Scenario, script: Script) -> None:
+        self.world = world
+        self.scenario = scenario
+        self.script = script
+        self.ambiguous: set[str] = set()
+        self.ctx = Context(
+            kind=KIND,
+            model=MODEL,
+            objects=world.objects,
+            table=world.table,
+            provider=world.provider,
+            vectors=world.vectors,
+            clock=world.clock,
+            limits=scenario.limits,
+            policy=scenario.policy,
+            on_event=self._note,
+        )
+        self.workflow = Workflow(self.ctx, world.effects, RETRY)
+
+    def _note(self, event: events.RunEvent) -> None:
+        if isinstance(event, events.AmbiguousCreate):
+            self.ambiguous.add(event.batch_id)
+
+    def outcome(self) -> Outcome:
+        try:
+            verdict, broken = self._judged()
+        except Overrun as error:
+            verdict, broken = Verdict.LIVENESS, [str(error)]
+        world = self.world
+        return Outcome(
+            seed=world.seed,
+            verdict=verdict,
+            broken=tuple(broken),
+            strikes=tuple(world.faults.struck),
+            effects=len(world.effects.trace),
+            virtual_s=world.clock.monotonic_s(),
+            trace=world.effects.trace,
+        )
+
+    def _judged(self) -> tuple[Verdict, list[str]]:
+        actors = [
+            *(
+                self.world.spawn(f"submit-{at}", partial(self._submit, at), after_s=when)
+                for at, (when, _) in enumerate(self.script.submissions)
+            ),
+            *(self.workflow.start(f"ingest-{at}", after_s=when) for at, when in enumerate(self.script.executions)),
+        ]
+        self.world.run()
+        crashed = [f"{each.name}: {each.error!r}" for each in actors if not _expected(each.error)]
+        if crashed:
+            return Verdict.CRASH, crashed
+        if broken := [str(violation) for violation in check(self._observed())]:
+            return Verdict.SAFETY, broken
+        return self._settled()
+
+    def _submit(self, at: int) -> None:
+        _, records = self.script.submissions[at]
+        submit(self.ctx, records, execution_id=f"submit-{at}", policy=RETRY)
+
+    def _settled(self) -> tuple[Verdict, list[str]]:
+        """Faults stop; what was submitted is submitted again, as an operator would."""
+        self.world.faults.over = True
+        for at in range(len(self.script.submissions)):
+            self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at)))
+        for at in range(self.scenario.settle_max):
+            self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S))
+            observed = self._observed()
+            broken = check(observed, settled=True)
+            if [each for each in broken if each.guarantee != "G4"]:
+                return Verdict.SAFETY, [str(each) for each in broken]
+            if not broken:
+                return self._audited()
+        return Verdict.LIVENESS, [str(each) for each in broken]
+
+    def _alone(self, actor):  # type: ignore[no-untyped-def]
+        self.world.run()
+        if not _expected(actor.error):
+            raise actor.error
+
+    def _observed(self) -> Observed:
+        stores = self.world.stores
+        return observe(
+            kind=KIND,
+            objects=stores.objects,
+            table=stores.table,
+            vectors=stores.vectors,
+            creates=[create.metadata.get("batch_id", "") for create in stores.provider.paid],
+            ambiguous=self.ambiguous,
+        )
+
+    def _audited(self) -> tuple[Verdict, list[str]]:
+        stores = self.world.stores
+        source = Source.over(
+            "simulated",
+            objects=stores.objects,
+            table=stores.table,
+            vectors=stores.vectors,
+            clock=self.world.clock,
+            kinds=[KIND],
+        )
+        found = [each for each in audit(source, depth="vectors").findings if each.code != "R105"]
+        return (Verdict.SAFETY, [str(each) for each in found]) if found else (Verdict.HELD, [])
+
+
+def _expected(error: BaseException | None) -> bool:
+    return error is None or isinstance(error, EmbedpipeError)
