@@ -16,10 +16,12 @@ import attrs
 from embedpipe import events
 from embedpipe.backends.memory.behaviour import GOOD
 from embedpipe.errors import EmbedpipeError
+from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind
 from embedpipe.retry import RetryPolicy
 from embedpipe.steps.context import Context
 from embedpipe.steps.submit import submit
+from embedpipe.wire import Head
 from simulator.effects import Happened
 from simulator.faults import Faults, Strike
 from simulator.kernel import Overrun
@@ -142,14 +144,23 @@ class _Run:
         for at in range(len(self.script.submissions)):
             self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at)))
         for at in range(self.scenario.settle_max):
+            if not self._open():
+                break
             self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S))
-            observed = self._observed()
-            broken = check(observed, settled=True)
-            if [each for each in broken if each.guarantee != "G4"]:
-                return Verdict.SAFETY, [str(each) for each in broken]
-            if not broken:
-                return self._audited()
-        return Verdict.LIVENESS, [str(each) for each in broken]
+        broken = check(self._observed(), settled=True)
+        if [each for each in broken if each.guarantee != "G4"]:
+            return Verdict.SAFETY, [str(each) for each in broken]
+        return (Verdict.LIVENESS, [str(each) for each in broken]) if broken else self._audited()
+
+    def _open(self) -> bool:
+        """Whether something is left to do: an open row, an entry of the ledger without one, or a merge's journal."""
+        stores, layout = self.world.stores, self.ctx.layout
+        if any(next(stores.table.by_status(KIND.batch_type, status), None) for status in sorted(OPEN)):
+            return True
+        keys = layout.head_key(KIND.database, KIND.collection), layout.journal_key(KIND.database)
+        head, journal = (stores.objects.contents().get(key) for key in keys)
+        entries = [entry.batch_id for entry in Head.load(head, keys[0]).open] if head else []
+        return journal is not None or len(stores.table.get_many(entries)) < len(entries)
 
     def _alone(self, actor):  # type: ignore[no-untyped-def]
         self.world.run()

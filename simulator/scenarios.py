@@ -70,6 +70,14 @@ _SMALL: Final = Policy(
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     "small": Scenario(
         name="small",
+        submissions=1,
+        records=4,
+        executions=1,
+        limits=Limits(requests_per_batch=3),
+        policy=_SMALL,
+    ),
+    "overlap": Scenario(
+        name="overlap",
         submissions=2,
         records=5,
         executions=2,
