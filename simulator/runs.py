@@ -6,7 +6,8 @@ without a fault everything is terminal. The judge is `verify`: the guarantees, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -14,7 +15,6 @@ from typing import Final
 import attrs
 
 from embedpipe import events
-from embedpipe.backends.memory.behaviour import GOOD
 from embedpipe.errors import EmbedpipeError
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind
@@ -25,7 +25,7 @@ from embedpipe.wire import Head
 from simulator.effects import Happened
 from simulator.faults import Faults, Strike
 from simulator.kernel import Overrun
-from simulator.scenarios import Scenario, Script
+from simulator.scenarios import QUICK, Scenario, Script
 from simulator.workflow import Workflow
 from simulator.world import World
 from verify.audit.api import check as audit
@@ -64,13 +64,15 @@ class Outcome:
     trace: Sequence[Happened]
 
 
-def run(scenario: Scenario, seed: int, faults: Faults | str = "all") -> Outcome:
-    """One run of a scenario."""
-    script = scenario.script(seed)
+def run(
+    scenario: Scenario, seed: int, faults: Faults | str = "all", *, without: Container[str] = frozenset()
+) -> Outcome:
+    """One run of a scenario, but for those parts of its script."""
+    script = scenario.script(seed).less(without)
     behaviours = script.behaviours
 
     def behaviour(nth: int, _: object):  # type: ignore[no-untyped-def]
-        return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else GOOD
+        return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else QUICK
 
     with World(seed, faults, behaviour=behaviour) as world:
         return _Run(world, scenario, script).outcome()
@@ -122,9 +124,14 @@ class _Run:
         actors = [
             *(
                 self.world.spawn(f"submit-{at}", partial(self._submit, at), after_s=when)
-                for at, (when, _) in enumerate(self.script.submissions)
+                for at, (when, records) in enumerate(self.script.submissions)
+                if records
             ),
-            *(self.workflow.start(f"ingest-{at}", after_s=when) for at, when in enumerate(self.script.executions)),
+            *(
+                self.workflow.start(f"ingest-{at}", after_s=when)
+                for at, when in enumerate(self.script.executions)
+                if when < math.inf
+            ),
         ]
         self.world.run()
         crashed = [f"{each.name}: {each.error!r}" for each in actors if not _expected(each.error)]

@@ -5,7 +5,8 @@ A scenario is drawn from the seed; the faults are another matter. Texts name the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -16,7 +17,10 @@ from embedpipe.limits import Limits, Policy
 from embedpipe.model import Record
 from simulator.chance import fraction, number, pick
 
-__all__ = ["SCENARIOS", "Scenario", "Script"]
+__all__ = ["QUICK", "SCENARIOS", "Scenario", "Script"]
+
+QUICK: Final = Behaviour(running=())
+"""Ends well at the first look."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +33,35 @@ class Script:
     """When each begins, in seconds."""
     behaviours: Sequence[Behaviour]
     """Of the first creates; all later ones are good."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what can be left out, so that a failing run gets smaller."""
+        return (
+            *(f"submission {at}" for at in range(len(self.submissions))),
+            *(f"execution {at}" for at in range(len(self.executions))),
+            *(f"behaviour {at}" for at, each in enumerate(self.behaviours) if each != QUICK),
+            *sorted({f"record {record.id}" for _, records in self.submissions for record in records}),
+        )
+
+    def less(self, without: Container[str]) -> Script:
+        """The script without these parts. Times and numbers of the others stay."""
+        return Script(
+            submissions=[
+                (when, () if f"submission {at}" in without else _those_kept(records, without))
+                for at, (when, records) in enumerate(self.submissions)
+            ],
+            executions=[
+                math.inf if f"execution {at}" in without else when for at, when in enumerate(self.executions)
+            ],
+            behaviours=[
+                QUICK if f"behaviour {at}" in without else behaviour for at, behaviour in enumerate(self.behaviours)
+            ],
+        )
+
+
+def _those_kept(records: Sequence[Record], without: Container[str]) -> tuple[Record, ...]:
+    return tuple(record for record in records if f"record {record.id}" not in without)
 
 
 @attrs.frozen(kw_only=True)
