@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 import greenlet
 
-__all__ = ["Actor", "Killed", "Kernel", "Lock", "Overrun", "SECOND_US"]
+__all__ = ["SECOND_US", "Actor", "Kernel", "Killed", "Lock", "Overrun"]
 
 SECOND_US: Final = 1_000_000
 
@@ -31,7 +31,19 @@ class Overrun(Exception):
 class Actor:
     """One thread of control: an invocation, an execution, an operator."""
 
-    __slots__ = ("_greenlet", "counts", "ends_us", "error", "killed", "kernel", "locks", "name", "result", "waiters", "work")
+    __slots__ = (
+        "_greenlet",
+        "counts",
+        "ends_us",
+        "error",
+        "kernel",
+        "killed",
+        "locks",
+        "name",
+        "result",
+        "waiters",
+        "work",
+    )
 
     def __init__(self, kernel: Kernel, name: str, work: Callable[[], Any]) -> None:
         self.kernel = kernel
@@ -58,7 +70,7 @@ class Actor:
             self.result = self.work()
         except greenlet.GreenletExit:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this actor's end and the world's news
             self.error = error
         self.kernel.over(self)
 

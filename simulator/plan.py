@@ -88,7 +88,9 @@ def _strike(entry: object, path: Path) -> Strike:
     match entry:
         case {"actor": str(actor), "effect": str(effect), "nth": int(nth), "fault": str(fault)}:
             if effect not in EFFECTS:
-                raise CorruptData(f"{path}: there is no effect {ascii(effect)[:60]}.", hint=f"Use {', '.join(EFFECTS)}.")
+                raise CorruptData(
+                    f"{path}: there is no effect {ascii(effect)[:60]}.", hint=f"Use {', '.join(EFFECTS)}."
+                )
             if fault not in EFFECTS[effect]:
                 known = ", ".join(EFFECTS[effect])
                 raise CorruptData(f"{path}: {effect} can't meet {ascii(fault)[:40]}.", hint=f"It can meet {known}.")

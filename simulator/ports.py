@@ -21,8 +21,8 @@ from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.memory.table import MemoryBatchTable
 from embedpipe.backends.memory.vectors import MemoryVectorStore
-from embedpipe.limits import LIST_PAGE_KEYS, PROVIDER_LIST_PAGE
 from embedpipe.lifecycle import Status
+from embedpipe.limits import LIST_PAGE_KEYS, PROVIDER_LIST_PAGE
 from embedpipe.model import BatchRow, Blob, BlobInfo, Hit, ProviderBatch
 from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorRows, VectorStore
 from simulator.chance import number
@@ -82,12 +82,7 @@ class SimulatedObjects:
 
     def get(self, key: str) -> Blob:
         """As the port says."""
-
-        def damaged() -> Blob:
-            blob = self._inner.get(key)
-            return attrs.evolve(blob, data=_damaged(blob.data, self._seed, key))
-
-        return self._perform("objects.get", key, lambda: self._inner.get(key), {Fault.CORRUPT: damaged})
+        return self._perform("objects.get", key, lambda: self._inner.get(key))
 
     def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """As the port says."""
@@ -111,9 +106,7 @@ class SimulatedObjects:
 
     def upload(self, key: str, path: Path, *, if_none_match: bool = False) -> str:
         """As the port says."""
-        return self._perform(
-            "objects.upload", key, lambda: self._inner.upload(key, path, if_none_match=if_none_match)
-        )
+        return self._perform("objects.upload", key, lambda: self._inner.upload(key, path, if_none_match=if_none_match))
 
     def download(self, key: str, path: Path) -> None:
         """As the port says."""
@@ -196,9 +189,7 @@ class SimulatedProvider:
             def now() -> list[ProviderBatch]:
                 return list(islice(self._inner.list(after=last), PROVIDER_LIST_PAGE))
 
-            return self._perform(
-                "provider.list", "", now, {Fault.LAG: lambda: now() if last else now()[1:]}
-            )
+            return self._perform("provider.list", "", now, {Fault.LAG: lambda: now() if last else now()[1:]})
 
         return _paged(page, lambda batch: batch.id, PROVIDER_LIST_PAGE, after)
 
@@ -295,9 +286,7 @@ class SimulatedVectors:
             yield SimulatedCollection(opened, self._effects)
 
     @contextmanager
-    def editing(
-        self, database: str, collection: str, *, version: str | None, dimensions: int
-    ) -> Iterator[Edition]:
+    def editing(self, database: str, collection: str, *, version: str | None, dimensions: int) -> Iterator[Edition]:
         """As the port says."""
         self._effects.perform("vectors.editing", database, lambda: None)
         with self._inner.editing(database, collection, version=version, dimensions=dimensions) as edition:
@@ -305,7 +294,9 @@ class SimulatedVectors:
             yield SimulatedEdition(edition, self._effects, opened, edition.in_place)
 
 
-def _paged(page: Callable[[str | None], Iterable[T]], name: Callable[[T], str], size: int, after: str | None) -> Iterator[T]:
+def _paged(
+    page: Callable[[str | None], Iterable[T]], name: Callable[[T], str], size: int, after: str | None
+) -> Iterator[T]:
     """All pages; each is one effect, when it is reached."""
     while True:
         found = list(page(after))

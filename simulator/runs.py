@@ -7,7 +7,7 @@ without a fault everything is terminal. The judge is `verify`: the guarantees, a
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from embedpipe import events
+from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.errors import EmbedpipeError
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind
@@ -24,7 +25,7 @@ from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
 from simulator.effects import Happened
 from simulator.faults import Faults, Strike
-from simulator.kernel import Overrun
+from simulator.kernel import Actor, Overrun
 from simulator.scenarios import QUICK, Scenario, Script
 from simulator.workflow import Workflow
 from simulator.world import World
@@ -48,6 +49,7 @@ class Verdict(StrEnum):
     SAFETY = "safety"
     LIVENESS = "liveness"
     CRASH = "crash"
+    NONDETERMINISM = "nondeterminism"
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +63,7 @@ class Outcome:
     strikes: tuple[Strike, ...]
     effects: int
     virtual_s: float
-    trace: Sequence[Happened]
+    trace: list[Happened]
 
 
 def run(
@@ -71,11 +73,15 @@ def run(
     script = scenario.script(seed).less(without)
     behaviours = script.behaviours
 
-    def behaviour(nth: int, _: object):  # type: ignore[no-untyped-def]
+    def behaviour(nth: int, _: Mapping[str, str]) -> Behaviour:
         return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else QUICK
 
     with World(seed, faults, behaviour=behaviour) as world:
         return _Run(world, scenario, script).outcome()
+
+
+class _Unnamed(Exception):
+    """An actor ended with an error that is not the package's."""
 
 
 class _Run:
@@ -109,6 +115,8 @@ class _Run:
             verdict, broken = self._judged()
         except Overrun as error:
             verdict, broken = Verdict.LIVENESS, [str(error)]
+        except _Unnamed as error:
+            verdict, broken = Verdict.CRASH, [str(error)]
         world = self.world
         return Outcome(
             seed=world.seed,
@@ -169,10 +177,11 @@ class _Run:
         entries = [entry.batch_id for entry in Head.load(head, keys[0]).open] if head else []
         return journal is not None or len(stores.table.get_many(entries)) < len(entries)
 
-    def _alone(self, actor):  # type: ignore[no-untyped-def]
+    def _alone(self, actor: Actor) -> None:
+        """Let everything happen; `_Unnamed` where the actor ends with an error that has no name."""
         self.world.run()
         if not _expected(actor.error):
-            raise actor.error
+            raise _Unnamed(f"{actor.name}: {actor.error!r}")
 
     def _observed(self) -> Observed:
         stores = self.world.stores

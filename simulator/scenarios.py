@@ -51,9 +51,7 @@ class Script:
                 (when, () if f"submission {at}" in without else _those_kept(records, without))
                 for at, (when, records) in enumerate(self.submissions)
             ],
-            executions=[
-                math.inf if f"execution {at}" in without else when for at, when in enumerate(self.executions)
-            ],
+            executions=[math.inf if f"execution {at}" in without else when for at, when in enumerate(self.executions)],
             behaviours=[
                 QUICK if f"behaviour {at}" in without else behaviour for at, behaviour in enumerate(self.behaviours)
             ],

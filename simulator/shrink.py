@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import attrs
 
-from simulator.plan import Plan, replay, scenario_named
 from simulator.faults import Strike
+from simulator.plan import Plan, replay, scenario_named
 from simulator.runs import Verdict
 
 __all__ = ["minimal", "shrink"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from embedpipe import flow
-from embedpipe.errors import CorruptData, EmbedpipeError, MisuseError, ServiceError, Transient, Unavailable
+from embedpipe.errors import CorruptData, MisuseError, ServiceError, Transient, Unavailable
 from embedpipe.retry import RetryPolicy
 from embedpipe.steps.call import CALLS
 from embedpipe.steps.context import Context
@@ -64,7 +64,7 @@ class Workflow:
         for attempt, delay_s in enumerate([*self._policy.delays(), None], 1):
             where = kernel.current.name if kernel.current else execution_id
             try:
-                return self._invoke(f"{where}/{name}", attempt, name, event)
+                return self._invoke(f"{where}/{name}", name, event)
             except (Transient, Killed) as error:
                 if delay_s is None:
                     raise Unavailable(f"{name} failed {attempt} times.") from error
@@ -72,7 +72,7 @@ class Workflow:
                 kernel.wait(round(delay_s * (1 + jitter) * SECOND_US))
         raise AssertionError("the last attempt returns or raises")
 
-    def _invoke(self, where: str, attempt: int, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    def _invoke(self, where: str, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
         kernel = self._kernel
 
         def deliver(copy: str) -> Actor:
@@ -112,8 +112,3 @@ class Workflow:
             if not each.killed:
                 kernel.result_of(each)
         return outputs
-
-
-def expected(error: BaseException | None) -> bool:
-    """Whether an actor may end so: with an error that the package names."""
-    return error is None or isinstance(error, EmbedpipeError)

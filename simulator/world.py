@@ -1,8 +1,8 @@
 """A simulated world: ports, virtual time and faults, all from one seed. Code that is written on the ports runs in it.
 
-    with World(seed=7, faults="all") as world:
-        world.spawn("mine", lambda: world.objects.put("a/b", b"data"))
-        world.run()
+with World(seed=7, faults="all") as world:
+    world.spawn("mine", lambda: world.objects.put("a/b", b"data"))
+    world.run()
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class Stores:
 class World:
     """Ports on virtual time. `faults`: a profile's name, or the faults themselves, as of a plan."""
 
-    def __init__(
-        self, seed: int, faults: Faults | str = "none", *, behaviour: ChooseBehaviour = always_good
-    ) -> None:
+    def __init__(self, seed: int, faults: Faults | str = "none", *, behaviour: ChooseBehaviour = always_good) -> None:
         if isinstance(faults, str):
             if faults not in PROFILES:
                 raise InvalidInput(f"There is no profile {faults[:40]!a}.", hint=f"Use {', '.join(PROFILES)}.")

@@ -1,4 +1,4 @@
-"""The planted bugs. Each is what somebody could well have written, against one guarantee; the code as it is has none of them."""
+"""The planted bugs. Each is what somebody could well have written, against one guarantee."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ _ALL: Final = (
         "wait_is_marked",
         "G3",
         "A result is a result: whatever was polled is marked.",
-        ("stages.mark_complete", "    if result.action in TERMINAL_ACTIONS:\n        return None\n", "    return None\n"),
+        (
+            "stages.mark_complete",
+            "    if result.action in TERMINAL_ACTIONS:\n        return None\n",
+            "    return None\n",
+        ),
         ("steps.mark_complete", "if result.embedding_count or row.request_count is not None:", "if False:"),
     ),
     _mutant(
@@ -123,8 +127,12 @@ _ALL: Final = (
         "partial_thrown_away",
         "G9",
         "A batch that has expired has failed.",
-        ("stages.conclude", "        if fold.slots[at] >= 0:\n            continue\n", "        if fold.slots[at] >= 0 and batch.status == \"completed\":\n            continue\n"),
-        ("stages.conclude", "key=fold.ids.__getitem__) if fold.slots[at] >= 0)", "key=fold.ids.__getitem__) if fold.slots[at] >= 0 and batch.status == \"completed\")"),
+        (
+            "stages.conclude",
+            "    rejected: list[Rejected] = []\n",
+            "    if batch.status != 'completed':\n        fold.slots[:] = [-1] * len(fold.ids)\n"
+            "    rejected: list[Rejected] = []\n",
+        ),
     ),
 )
 

@@ -1,6 +1,6 @@
 """One planted bug in a process of its own: runs seeds until one fails, and says which, after how long, and how small it gets.
 
-    python -m simulator.mutants.worker NAME [--scenario small] [--faults all] [--seed 1] [--runs 200]
+python -m simulator.mutants.worker NAME [--scenario small] [--faults all] [--seed 1] [--runs 200]
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
     from simulator.shrink import shrink
 
     named = scenario_named(scenario)
-    began = time.process_time()  # noqa: TID251  a measurement of this process, not of a world
+    began = time.process_time()
     for at in range(runs):
         outcome = run(named, base + at, faults)
         if outcome.verdict is not Verdict.HELD:
-            found_s = time.process_time() - began  # noqa: TID251
+            found_s = time.process_time() - began
             small = shrink(plan_of(named, outcome))
             return {
                 "mutant": name,
@@ -49,7 +49,7 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
                 "broken": outcome.broken[:2],
                 "faults": [f"{each.actor} {each.effect}#{each.nth} {each.fault}" for each in small.strikes],
             }
-    return {"mutant": name, "seeds": None, "seconds": round(time.process_time() - began, 2)}  # noqa: TID251
+    return {"mutant": name, "seeds": None, "seconds": round(time.process_time() - began, 2)}
 
 
 if __name__ == "__main__":
