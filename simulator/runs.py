@@ -76,7 +76,7 @@ def run(
     def behaviour(nth: int, _: Mapping[str, str]) -> Behaviour:
         return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else QUICK
 
-    with World(seed, faults, behaviour=behaviour) as world:
+    with World(seed, faults, behaviour=behaviour, dimensions=MODEL.dimensions) as world:
         return _Run(world, scenario, script).outcome()
 
 

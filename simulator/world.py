@@ -28,17 +28,19 @@ __all__ = ["World"]
 class Stores:
     """What the services hold, to be looked at from outside: nothing here is an effect."""
 
-    def __init__(self, kernel: Kernel, clock: SimulatedClock, behaviour: ChooseBehaviour) -> None:
+    def __init__(self, kernel: Kernel, clock: SimulatedClock, behaviour: ChooseBehaviour, dimensions: int) -> None:
         self.objects = MemoryBlobStore(clock=clock)
         self.table = MemoryBatchTable()
-        self.provider = MemoryProvider(clock, behaviour=behaviour)
+        self.provider = MemoryProvider(clock, dimensions=dimensions, behaviour=behaviour)
         self.vectors = MemoryVectorStore(new_lock=lambda: Lock(kernel))
 
 
 class World:
     """Ports on virtual time. `faults`: a profile's name, or the faults themselves, as of a plan."""
 
-    def __init__(self, seed: int, faults: Faults | str = "none", *, behaviour: ChooseBehaviour = always_good) -> None:
+    def __init__(
+        self, seed: int, faults: Faults | str = "none", *, behaviour: ChooseBehaviour = always_good, dimensions: int = 8
+    ) -> None:
         if isinstance(faults, str):
             if faults not in PROFILES:
                 raise InvalidInput(f"There is no profile {faults[:40]!a}.", hint=f"Use {', '.join(PROFILES)}.")
@@ -48,7 +50,7 @@ class World:
         self.faults = faults
         self.effects = Effects(self.kernel, faults, seed)
         self.clock = SimulatedClock(self.effects)
-        self.stores = Stores(self.kernel, self.clock, behaviour)
+        self.stores = Stores(self.kernel, self.clock, behaviour, dimensions)
         self.objects = SimulatedObjects(self.stores.objects, self.effects)
         self.table = SimulatedTable(self.stores.table, self.effects)
         self.provider = SimulatedProvider(self.stores.provider, self.effects)
