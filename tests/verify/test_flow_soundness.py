@@ -155,7 +155,9 @@ class Engine:
         text = json.dumps(definition).replace(LAMBDA, f"{LAMBDA}{name}-")  # a run that hangs must not speak for others
         self.running = name
         made = self.sfn.create_state_machine(name=name, definition=text, roleArn=role)
-        started = self.sfn.start_execution(stateMachineArn=made["stateMachineArn"], input=json.dumps(document))
+        machine = made["stateMachineArn"]
+        # Without a name of its own, moto's $$.Execution.Name is null.
+        started = self.sfn.start_execution(stateMachineArn=machine, name=name, input=json.dumps(document))
         end = time.monotonic() + DEADLINE_S
         while time.monotonic() < end:
             found = self.sfn.describe_execution(executionArn=started["executionArn"])
@@ -202,6 +204,10 @@ def shape(document: Any) -> Any:
     return {str: "string", bool: "boolean", type(None): "null"}.get(type(document), "number")
 
 
+AFTER_THE_CALL = frozenset({"ResultSelector", "ResultPath", "OutputPath"})
+"""What can only fail when the handler has been called."""
+
+
 @settings(
     max_examples=EXAMPLES if settings.default.max_examples <= 100 else settings.default.max_examples,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -217,8 +223,11 @@ def test_no_run_contradicts_a_certain_answer(engine: Engine, made: Any, document
     status = engine.run(definition, outputs, document)
 
     for state, event in engine.events:
-        foretold = [one.outcome.given for one in found.at(state) if not one.outcome.failures]
-        assert any(holds(value, event) for value in foretold), (state, event, found.at(state))
+        foretold = [
+            one.outcome.given for one in found.at(state) if AFTER_THE_CALL.issuperset(dict(one.outcome.failures))
+        ]
+        # moto calls a function with {} where its input is null.
+        assert any(holds(value, event) or (event == {} and holds(value, None)) for value in foretold), (state, event)
     report = analyse(machine, Question(fields=("key",), state="T"), contract)
     for state, event in engine.events:
         if state == "T" and isinstance(event, dict) and not isinstance(event.get("poll_results_data"), dict):
