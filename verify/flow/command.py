@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
+from embedpipe.cli.options import Settings, common
 from verify.audit.findings import WrongQuestion
 
 
@@ -26,20 +26,20 @@ from verify.audit.findings import WrongQuestion
     show_default=True,
     help="How to write the report.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@common
 def flow(
+    settings: Settings,
     machines: tuple[str, ...],
     fields: tuple[str, ...],
     state: str | None,
     contract: str | None,
     items: int,
     form: str,
-    as_json: bool,
-) -> None:
+) -> int:
     """Say whether a field reaches a state on every path of a state machine, without running it.
 
     \b
-    Examples:
+    Example:
       embedpipe verify flow ingest.asl.json --contract embedpipe
       embedpipe verify flow template.yaml --state Publish --field report_key
     """
@@ -55,6 +55,6 @@ def flow(
         raise WrongQuestion(
             f"No state is named {state!a}.", hint="Names are as in the definition; * stands for any text."
         )
-    click.echo(RENDERERS["json" if as_json else form](reports), nl=False)
+    click.echo(RENDERERS["json" if settings.json else form](reports), nl=False)
     codes = {report.exit_code for report in reports}
-    sys.exit(1 if 1 in codes else max(codes))
+    return 1 if 1 in codes else max(codes)
