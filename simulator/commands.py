@@ -191,6 +191,41 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
     return EXITS[outcome.verdict]
 
 
+@simulate.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
+@click.option("--scenario", default="overlap", show_default=True, metavar="NAME", help="As of `simulate run`.")
+@_faults
+@common
+def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
+    """Plant bugs, one at a time, and say whether they are found, how soon, and how small it gets. Changes no file.
+
+    Ends with 1 where one was not found.
+
+    \b
+    Example:
+      embedpipe simulate mutants lesser_claim_wins
+      embedpipe simulate mutants --runs 500 --faults storm
+    """
+    from simulator.mutants.catalogue import MUTANTS
+    from simulator.mutants.planting import hunted
+
+    if unknown := set(names) - MUTANTS.keys():
+        raise InvalidInput(
+            f"No planted bug is called {min(unknown)[:40]!a}.", hint=f"Use some of {', '.join(MUTANTS)}."
+        )
+    found = [hunted(name, **asked) for name in names or MUTANTS]
+    if settings.json:
+        click.echo(json_text(found))
+    else:
+        for each in found:
+            said = "not found" if each["seeds"] is None else f"{each['verdict']} at seed {each['seeds']}"
+            faults = f", {len(each['faults'])} faults" if each["seeds"] else ""
+            click.echo(f"{each['mutant']:28} {said}{faults}, {each['seconds']} s")
+    return int(any(each["seeds"] is None for each in found))
+
+
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
     """A line that is written over on a terminal, and a line now and then elsewhere."""
