@@ -12,7 +12,7 @@ CODE := embedpipe verify simulator tests benchmarks
 
 # Coverage is measured where the core runs in one process; it would double the time of the tests of whole systems.
 CORE_TESTS := tests/unit tests/property tests/protocol embedpipe verify simulator
-SYSTEM_TESTS := tests/architecture tests/aws tests/cli tests/contract tests/crash tests/docs tests/verify
+SYSTEM_TESTS := tests/architecture tests/aws tests/cli tests/contract tests/crash tests/docs tests/simulation tests/verify
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow lint format bench lock clean

@@ -19,6 +19,7 @@ from tests.cli.conftest import Run
 
 HEAVY = {"boto3", "openai", "chromadb", "numpy", "pyarrow", "rich", "attrs", "attr", "cattrs", "msgspec", "wordllama"}
 GROUPS = {"config": [("config", "show")], "aws": [("aws", "template")]}
+GROUPS["simulate"] = [("simulate", name) for name in ("run", "replay", "shrink", "mutants")]
 GROUPS["verify"] = [("verify", name) for name in VERIFY]
 COMMON = {"--root", "--config", "--kind", "--json", "--set", "--quiet", "--debug", "--help"}
 

@@ -1,0 +1,253 @@
+"""`embedpipe simulate`: sweeps, replay, shrinking and the table of planted bugs, on the command line.
+
+It decides nothing: it reads options, calls the library, and prints. Its heavy imports wait until a command is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from embedpipe.cli.options import Settings, common
+from embedpipe.cli.output import json_text
+from embedpipe.errors import InvalidInput, full_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.plan import Plan
+    from simulator.sweep import Failure, Tally
+
+HELD: Final = 0
+EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
+"""Verdict -> exit code."""
+HEARTBEAT_S: Final = 10.0
+
+
+@click.group()
+def simulate() -> None:
+    """Run the whole pipeline on virtual time, from a seed, under faults."""
+
+
+_scenario: Final = click.option(
+    "--scenario", default="small", show_default=True, metavar="NAME", help="small, overlap or seed62."
+)
+_faults: Final = click.option(
+    "--faults", default="all", show_default=True, metavar="PROFILE", help="all, none, storm, crashes, answers or races."
+)
+
+
+@simulate.command()
+@click.option("--runs", default=1_000, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option(
+    "--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first; each run has its own."
+)
+@_scenario
+@_faults
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes side by side.")
+@click.option("--keep-going", is_flag=True, help="Go on after a run that does not hold.")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the plans of failing runs go.")
+@common
+def run(settings: Settings, keep_going: bool, out: Path | None, **asked: Any) -> int:
+    """Run seeds one after another; stop at the first that does not hold, and write its plan down.
+
+    Ends with 0 where all held, 1 where a guarantee was broken, 11 where something never ended, 12 where the code failed in
+    a way that it has no name for, 13 where a run was not the same twice.
+
+    \b
+    Example:
+      embedpipe simulate run --runs 10000 --jobs 2
+      embedpipe simulate run --scenario overlap --faults storm --out failures
+    """
+    from simulator.sweep import sweep
+
+    with _progress(quiet=settings.quiet) as on_progress:
+        total = sweep(keep_going=keep_going, on_progress=on_progress, **asked)
+    plans = [_kept(failure, out) for failure in total.failures]
+    if settings.json:
+        click.echo(json_text(_document(total)))
+    else:
+        click.echo(_summary(total, asked))
+        for failure, path in zip(total.failures, plans, strict=True):
+            click.echo(f"{failure.verdict}: seed {failure.seed}, {len(failure.plan.strikes)} faults; plan {path}")
+            click.echo("".join(f"  {line}\n" for line in failure.broken[:5]), nl=False)
+            click.echo(f"Next: embedpipe simulate shrink {path}")
+    return EXITS[total.failures[0].verdict] if total.failures else HELD
+
+
+def _kept(failure: Failure, out: Path | None) -> Path:
+    """Write the plan of a failing run."""
+    path = (out or Path()) / f"{failure.plan.scenario}-{failure.seed}.plan.json"
+    _write(path, failure.plan)
+    return path
+
+
+def _write(path: Path, plan: Plan) -> None:
+    with full_disk(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(plan.dump(), encoding="utf-8")
+
+
+def _summary(total: Tally, asked: dict[str, Any]) -> str:
+    held = total.runs - len({failure.seed for failure in total.failures})
+    return (
+        f"{held:,} of {total.runs:,} runs held ({asked['scenario']}, faults {asked['faults']}): {total.effects:,} effects, "
+        f"{total.faults:,} faults at {len(total.met)} kinds of places, {total.virtual_s / 3600:,.0f} h of virtual time; "
+        f"{total.repeated:,} repeated and equal."
+    )
+
+
+def _document(total: Tally) -> dict[str, Any]:
+    return {
+        "runs": total.runs,
+        "effects": total.effects,
+        "faults": total.faults,
+        "repeated": total.repeated,
+        "virtual_s": total.virtual_s,
+        "met": [{"effect": effect, "fault": fault, "count": n} for (effect, fault), n in sorted(total.met.items())],
+        "failures": [
+            {"seed": failure.seed, "verdict": failure.verdict, "broken": list(failure.broken)}
+            for failure in total.failures
+        ],
+    }
+
+
+@simulate.command()
+@click.argument("plan", metavar="FILE|SEED")
+@_scenario
+@_faults
+@common
+def replay(settings: Settings, plan: str, scenario: str, faults: str) -> int:
+    """Run one plan, or one seed, again and print its trace: the same bytes each time.
+
+    \b
+    Example:
+      embedpipe simulate replay small-17.plan.json
+      embedpipe simulate replay 17 --scenario small --faults all
+    """
+    from simulator.plan import read_plan, scenario_named
+    from simulator.plan import replay as replay_plan
+    from simulator.runs import run as run_once
+    from simulator.sweep import same_code
+
+    stale: list[tuple[str, str, int]] = []
+    if plan.isascii() and plan.isdecimal():
+        outcome = run_once(scenario_named(scenario), int(plan), faults)
+    else:
+        read = read_plan(Path(plan))
+        outcome, stale = replay_plan(read)
+        if not same_code(read):
+            click.echo("The plan was written by different code: it may come to another end.", err=True)
+    if settings.json:
+        trace = [happened._asdict() for happened in outcome.trace]
+        click.echo(json_text({"verdict": outcome.verdict, "broken": list(outcome.broken), "trace": trace}))
+    else:
+        click.echo("".join(f"{happened.line()}\n" for happened in outcome.trace), nl=False)
+        click.echo(f"{outcome.verdict}: {outcome.effects} effects, {len(outcome.strikes)} faults")
+        click.echo("".join(f"  {line}\n" for line in outcome.broken), nl=False)
+    if stale:
+        places = ", ".join(f"{actor} {effect}#{nth}" for actor, effect, nth in stale[:3])
+        raise InvalidInput(
+            f"{plan}: planned faults were never met: {places}.", hint="The plan is stale: find it again."
+        )
+    return EXITS[outcome.verdict]
+
+
+@simulate.command()
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="[default: PLAN with .small before .json]")
+@common
+def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
+    """Make the plan of a failing run as small as it gets: fewer faults, less submitted.
+
+    \b
+    Example:
+      embedpipe simulate shrink small-17.plan.json
+    """
+    import attrs
+
+    from simulator.plan import code_digest, read_plan
+    from simulator.plan import replay as replay_plan
+    from simulator.shrink import shrink as shrink_plan
+
+    small = attrs.evolve(shrink_plan(read_plan(plan)), code=code_digest())
+    outcome, _ = replay_plan(small)
+    if outcome.verdict == "held":
+        raise InvalidInput(f"{plan} holds: nothing is broken, so nothing can be smaller.")
+    path = out or plan.with_suffix("").with_suffix("").with_suffix(".small.json")
+    _write(path, small)
+    faults = [f"{strike.actor} {strike.effect}#{strike.nth} {strike.fault}" for strike in small.strikes]
+    if settings.json:
+        click.echo(json_text({"plan": str(path), "verdict": outcome.verdict, "faults": faults}))
+    else:
+        click.echo(f"{outcome.verdict} with {len(faults)} faults and {len(outcome.trace)} effects; plan {path}")
+        click.echo("".join(f"  {line}\n" for line in (*faults, *outcome.broken[:3])), nl=False)
+        click.echo(f"Next: embedpipe simulate replay {path}")
+    return EXITS[outcome.verdict]
+
+
+@simulate.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
+@click.option("--scenario", default="overlap", show_default=True, metavar="NAME", help="As of `simulate run`.")
+@_faults
+@common
+def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
+    """Plant bugs, one at a time, and say whether they are found, how soon, and how small it gets. Changes no file.
+
+    Ends with 1 where one was not found.
+
+    \b
+    Example:
+      embedpipe simulate mutants lesser_claim_wins
+      embedpipe simulate mutants --runs 500 --faults storm
+    """
+    from simulator.mutants.catalogue import MUTANTS
+    from simulator.mutants.planting import hunted
+
+    if unknown := set(names) - MUTANTS.keys():
+        raise InvalidInput(
+            f"No planted bug is called {min(unknown)[:40]!a}.", hint=f"Use some of {', '.join(MUTANTS)}."
+        )
+    found = [hunted(name, **asked) for name in names or MUTANTS]
+    if settings.json:
+        click.echo(json_text(found))
+    else:
+        for each in found:
+            said = "not found" if each["seeds"] is None else f"{each['verdict']} at seed {each['seeds']}"
+            faults = f", {len(each['faults'])} faults" if each["seeds"] else ""
+            click.echo(f"{each['mutant']:28} {said}{faults}, {each['seconds']} s")
+    return int(any(each["seeds"] is None for each in found))
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
+    """A line that is written over on a terminal, and a line now and then elsewhere."""
+    if quiet or sys.stderr is None:
+        yield lambda _: None
+        return
+    from embedpipe.backends.system import SystemClock
+
+    clock = SystemClock()
+    terminal = sys.stderr.isatty()
+    began = last = clock.monotonic_s()
+
+    def show(total: Tally) -> None:
+        nonlocal last
+        now = clock.monotonic_s()
+        line = f"{total.runs:,} runs, {total.runs / max(now - began, 1e-3):,.0f}/s, {total.faults:,} faults"
+        if terminal:
+            click.echo(f"\r{line}", nl=False, err=True)
+        elif now - last >= HEARTBEAT_S:
+            last = now
+            click.echo(line, err=True)
+
+    yield show
+    if terminal:
+        click.echo("\r\033[K", nl=False, err=True)

@@ -1,0 +1,160 @@
+"""Faults as data: which effect of which actor meets what, drawn from a seed by a profile, or read from a plan.
+
+A fault is named by `(actor, effect, nth)`, so a plan says the same on every run of the same code. Chance and plans meet the
+kernel through one function, `Faults.strike`; what a fault then does is the world's business. Nothing here has effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+from simulator.chance import fraction, pick
+
+__all__ = ["EFFECTS", "PROFILES", "Chance", "Fault", "Faults", "Planned", "Strike"]
+
+
+class Fault(StrEnum):
+    """What can happen at an effect."""
+
+    CRASH_BEFORE = "crash_before"  # the process ends, the effect never happens
+    CRASH_AFTER = "crash_after"  # the effect has happened, nobody hears of it
+    CRASH_HALF = "crash_half"  # a part of the effect has happened
+    UNAVAILABLE = "unavailable"  # an error, no effect
+    ANSWER_LOST = "answer_lost"  # an error, and the effect has happened
+    THROTTLED = "throttled"  # 429 or its like, no effect
+    CONFLICT = "conflict"  # 409: the store could not decide a race
+    CORRUPT = "corrupt"  # a byte of what is read is wrong, once
+    LAG = "lag"  # an index or a listing that is behind
+    SLOW = "slow"  # minutes pass first
+    DUPLICATE = "duplicate"  # the invocation is delivered twice
+    ABORTED = "aborted"  # the execution is stopped by an operator
+
+
+_ALWAYS: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.UNAVAILABLE, Fault.THROTTLED, Fault.SLOW)
+_WRITE: Final = (*_ALWAYS, Fault.ANSWER_LOST)
+
+EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
+    "objects.get": _ALWAYS,  # the SDK checks what it reads; only files have a hash of ours, and are checked again
+    "objects.put": (*_WRITE, Fault.CONFLICT),
+    "objects.list": _ALWAYS,
+    "objects.delete": _WRITE,
+    "objects.upload": (*_WRITE, Fault.CONFLICT),
+    "objects.download": (*_ALWAYS, Fault.CORRUPT),
+    "table.put_new": _WRITE,
+    "table.get_many": _ALWAYS,
+    "table.by_status": (*_ALWAYS, Fault.LAG),
+    "table.update": _WRITE,
+    "provider.upload": _WRITE,
+    "provider.create": _WRITE,
+    "provider.retrieve": _ALWAYS,
+    "provider.list": (*_ALWAYS, Fault.LAG),
+    "provider.content": _ALWAYS,
+    "provider.delete_file": _WRITE,
+    "vectors.editing": _ALWAYS,
+    "vectors.reading": _ALWAYS,
+    "collection.upsert": (*_WRITE, Fault.CRASH_HALF),
+    "collection.delete": (*_WRITE, Fault.CRASH_HALF),
+    "collection.get": _ALWAYS,
+    "collection.ids": _ALWAYS,
+    "edition.seal": _WRITE,
+    "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.UNAVAILABLE),
+    "execution.state": (Fault.ABORTED, Fault.SLOW),
+}
+"""Effect -> the faults that can happen there."""
+
+
+@attrs.frozen(kw_only=True)
+class Strike:
+    """One fault at one effect."""
+
+    actor: str
+    effect: str
+    nth: int
+    fault: Fault
+
+    @property
+    def where(self) -> tuple[str, str, int]:
+        """What it strikes."""
+        return self.actor, self.effect, self.nth
+
+
+@attrs.frozen(kw_only=True)
+class Chance:
+    """A profile: how often an effect meets a fault, and which ones take part."""
+
+    rate: float
+    faults: frozenset[Fault] = frozenset(Fault)
+    swarm: bool = True
+    """Whether a seed leaves out about half of the faults, so that rare ones meet each other."""
+
+
+PROFILES: Final[Mapping[str, Chance]] = {
+    "none": Chance(rate=0.0),
+    "all": Chance(rate=0.02),
+    "storm": Chance(rate=0.1),
+    "crashes": Chance(rate=0.03, faults=frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})),
+    "answers": Chance(rate=0.05, faults=frozenset({Fault.ANSWER_LOST, Fault.UNAVAILABLE, Fault.THROTTLED})),
+    "races": Chance(rate=0.1, faults=frozenset({Fault.SLOW, Fault.DUPLICATE, Fault.CONFLICT, Fault.LAG})),
+}
+
+
+class Faults:
+    """Those of one run. `struck` has what did strike, in order: written down, it is a plan."""
+
+    def __init__(self) -> None:
+        self.struck: list[Strike] = []
+        self.over = False
+        """Whether faults have stopped."""
+
+    def strike(self, actor: str, effect: str, nth: int) -> Fault | None:
+        """What this effect meets."""
+        fault = None if self.over else self._drawn(actor, effect, nth)
+        if fault is not None:
+            self.struck.append(Strike(actor=actor, effect=effect, nth=nth, fault=fault))
+        return fault
+
+    def _drawn(self, actor: str, effect: str, nth: int) -> Fault | None:  # noqa: ARG002  no fault but by chance or plan
+        return None
+
+
+class Drawn(Faults):
+    """Faults by chance."""
+
+    def __init__(self, seed: int, chance: Chance) -> None:
+        super().__init__()
+        self._seed = seed
+        self._rate = chance.rate * (0.5 + fraction(seed, "rate")) if chance.swarm else chance.rate
+        self._kinds = {
+            effect: [
+                fault
+                for fault in possible
+                if fault in chance.faults and not (chance.swarm and fraction(seed, "swarm", fault) < 0.5)
+            ]
+            for effect, possible in EFFECTS.items()
+        }
+
+    def _drawn(self, actor: str, effect: str, nth: int) -> Fault | None:
+        kinds = self._kinds[effect]
+        if not kinds or fraction(self._seed, actor, effect, nth) >= self._rate:
+            return None
+        return pick(kinds, self._seed, actor, effect, nth, "which")
+
+
+class Planned(Faults):
+    """The faults of a plan, and no others."""
+
+    def __init__(self, strikes: Iterable[Strike]) -> None:
+        super().__init__()
+        self._planned = {strike.where: strike.fault for strike in strikes}
+
+    def _drawn(self, actor: str, effect: str, nth: int) -> Fault | None:
+        return self._planned.get((actor, effect, nth))
+
+    @property
+    def stale(self) -> list[tuple[str, str, int]]:
+        """What was planned and never met."""
+        return sorted(self._planned.keys() - {strike.where for strike in self.struck})

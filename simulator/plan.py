@@ -1,0 +1,126 @@
+"""A run written down: scenario, seed, faults, and what of the scenario is left out. Replayed, it gives the same trace.
+
+The digest names the code that was run: on other code a plan may come to another end, and that is no nondeterminism.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from embedpipe.errors import CorruptData, InvalidInput, NewerSchema
+from simulator.faults import EFFECTS, Fault, Planned, Strike
+from simulator.runs import Outcome, run
+from simulator.scenarios import SCENARIOS, Scenario
+
+__all__ = ["Plan", "code_digest", "plan_of", "read_plan", "replay"]
+
+FORMAT: Final = 1
+PACKAGES: Final = ("embedpipe", "verify", "simulator")
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """All that a run follows from."""
+
+    scenario: str
+    seed: int
+    strikes: tuple[Strike, ...] = ()
+    without: frozenset[str] = frozenset()
+    """Parts of the scenario's script that are left out, as `Script.parts` names them."""
+    code: str = ""
+    """Digest of the code that wrote it."""
+
+    def dump(self) -> str:
+        """As the JSON file has it."""
+        document = {
+            "format": FORMAT,
+            "scenario": self.scenario,
+            "seed": self.seed,
+            "code": self.code,
+            "without": sorted(self.without),
+            "faults": [attrs.asdict(strike) for strike in self.strikes],
+        }
+        return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def plan_of(scenario: Scenario, outcome: Outcome) -> Plan:
+    """The plan of a run that was drawn."""
+    return Plan(scenario=scenario.name, seed=outcome.seed, strikes=outcome.strikes, code=code_digest())
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file. `InvalidInput` names what is wrong with it."""
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptData(f"{path} is no plan: {error}") from None
+    version = document.get("format")
+    if version != FORMAT:
+        if isinstance(version, int) and version > FORMAT:
+            raise NewerSchema(f"{path} has format {version}; this version reads {FORMAT}.")
+        raise CorruptData(f"{path} is no plan: its format is {ascii(version)[:20]}.")
+    scenario_named(_typed(document, "scenario", str, path))
+    return Plan(
+        scenario=document["scenario"],
+        seed=_typed(document, "seed", int, path),
+        strikes=tuple(_strike(entry, path) for entry in _typed(document, "faults", list, path)),
+        without=frozenset(map(str, _typed(document, "without", list, path))),
+        code=_typed(document, "code", str, path),
+    )
+
+
+def _typed(document: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+    value = document.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise CorruptData(f"{path} is no plan: its '{name}' is {ascii(value)[:40]}.")
+    return value
+
+
+def _strike(entry: object, path: Path) -> Strike:
+    match entry:
+        case {"actor": str(actor), "effect": str(effect), "nth": int(nth), "fault": str(fault)}:
+            if effect not in EFFECTS:
+                raise CorruptData(
+                    f"{path}: there is no effect {ascii(effect)[:60]}.", hint=f"Use {', '.join(EFFECTS)}."
+                )
+            if fault not in EFFECTS[effect]:
+                known = ", ".join(EFFECTS[effect])
+                raise CorruptData(f"{path}: {effect} can't meet {ascii(fault)[:40]}.", hint=f"It can meet {known}.")
+            return Strike(actor=actor, effect=effect, nth=nth, fault=Fault(fault))
+    raise CorruptData(f"{path}: a fault is {ascii(entry)[:80]}; it has actor, effect, nth and fault.")
+
+
+def scenario_named(name: str) -> Scenario:
+    """The scenario of that name."""
+    if name not in SCENARIOS:
+        raise InvalidInput(f"There is no scenario {name[:40]!a}.", hint=f"Use {', '.join(SCENARIOS)}.")
+    return SCENARIOS[name]
+
+
+def replay(plan: Plan) -> tuple[Outcome, list[tuple[str, str, int]]]:
+    """Run it, and name the faults that were planned and never met."""
+    faults = Planned(plan.strikes)
+    outcome = run(scenario_named(plan.scenario), plan.seed, faults, without=plan.without)
+    return outcome, faults.stale
+
+
+@cache
+def code_digest() -> str:
+    """Of the source of the three packages."""
+    import importlib
+
+    digest = hashlib.sha256()
+    for name in PACKAGES:
+        (folder,) = importlib.import_module(name).__path__
+        for path in sorted(Path(folder).rglob("*.py")):
+            digest.update(f"{name}/{path.relative_to(folder).as_posix()}\n".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]

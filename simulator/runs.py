@@ -1,0 +1,212 @@
+"""One run: a scenario under faults, then faults stop and all must come to its end. The verdict says what did not hold.
+
+Safety is judged when the faults have struck and again at the end, liveness at the end only: within so many executions
+without a fault everything is terminal. The judge is `verify`: the guarantees, and the auditor on the simulated ports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+import attrs
+
+from embedpipe import events
+from embedpipe.backends.memory.behaviour import Behaviour
+from embedpipe.errors import EmbedpipeError
+from embedpipe.lifecycle import OPEN
+from embedpipe.model import EmbeddingModel, Kind
+from embedpipe.retry import RetryPolicy
+from embedpipe.steps.context import Context
+from embedpipe.steps.submit import submit
+from embedpipe.wire import Head
+from simulator.effects import Happened
+from simulator.faults import Faults, Strike
+from simulator.kernel import Actor, Overrun
+from simulator.scenarios import QUICK, Scenario, Script
+from simulator.workflow import Workflow
+from simulator.world import World
+from verify.audit.api import check as audit
+from verify.audit.sources import Source
+from verify.invariants import check, observe
+from verify.observation import World as Observed
+
+__all__ = ["Outcome", "Verdict", "run"]
+
+KIND: Final = Kind("notes")
+MODEL: Final = EmbeddingModel(name="simulated", dimensions=4)
+RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
+BETWEEN_S: Final = 60.0
+
+
+class Verdict(StrEnum):
+    """How a run went."""
+
+    HELD = "held"
+    SAFETY = "safety"
+    LIVENESS = "liveness"
+    CRASH = "crash"
+    NONDETERMINISM = "nondeterminism"
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    verdict: Verdict
+    broken: tuple[str, ...]
+    """What did not hold, each in one line."""
+    strikes: tuple[Strike, ...]
+    effects: int
+    virtual_s: float
+    trace: list[Happened]
+
+
+def run(
+    scenario: Scenario, seed: int, faults: Faults | str = "all", *, without: Container[str] = frozenset()
+) -> Outcome:
+    """One run of a scenario, but for those parts of its script."""
+    script = scenario.script(seed).less(without)
+    behaviours = script.behaviours
+
+    def behaviour(nth: int, _: Mapping[str, str]) -> Behaviour:
+        return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else QUICK
+
+    with World(seed, faults, behaviour=behaviour, dimensions=MODEL.dimensions) as world:
+        return _Run(world, scenario, script).outcome()
+
+
+class _Unnamed(Exception):
+    """An actor ended with an error that is not the package's."""
+
+
+class _Run:
+    """The parts of one run."""
+
+    def __init__(self, world: World, scenario: Scenario, script: Script) -> None:
+        self.world = world
+        self.scenario = scenario
+        self.script = script
+        self.ambiguous: set[str] = set()
+        self.ctx = Context(
+            kind=KIND,
+            model=MODEL,
+            objects=world.objects,
+            table=world.table,
+            provider=world.provider,
+            vectors=world.vectors,
+            clock=world.clock,
+            limits=scenario.limits,
+            policy=scenario.policy,
+            on_event=self._note,
+        )
+        self.workflow = Workflow(self.ctx, world.effects, RETRY)
+
+    def _note(self, event: events.RunEvent) -> None:
+        if isinstance(event, events.AmbiguousCreate):
+            self.ambiguous.add(event.batch_id)
+
+    def outcome(self) -> Outcome:
+        try:
+            verdict, broken = self._judged()
+        except Overrun as error:
+            verdict, broken = Verdict.LIVENESS, [str(error)]
+        except _Unnamed as error:
+            verdict, broken = Verdict.CRASH, [str(error)]
+        world = self.world
+        return Outcome(
+            seed=world.seed,
+            verdict=verdict,
+            broken=tuple(broken),
+            strikes=tuple(world.faults.struck),
+            effects=len(world.effects.trace),
+            virtual_s=world.clock.monotonic_s(),
+            trace=world.effects.trace,
+        )
+
+    def _judged(self) -> tuple[Verdict, list[str]]:
+        actors = [
+            *(
+                self.world.spawn(f"submit-{at}", partial(self._submit, at), after_s=when)
+                for at, (when, records) in enumerate(self.script.submissions)
+                if records
+            ),
+            *(
+                self.workflow.start(f"ingest-{at}", after_s=when)
+                for at, when in enumerate(self.script.executions)
+                if when < math.inf
+            ),
+        ]
+        self.world.run()
+        crashed = [f"{each.name}: {each.error!r}" for each in actors if not _expected(each.error)]
+        if crashed:
+            return Verdict.CRASH, crashed
+        if broken := [str(violation) for violation in check(self._observed())]:
+            return Verdict.SAFETY, broken
+        return self._settled()
+
+    def _submit(self, at: int) -> None:
+        _, records = self.script.submissions[at]
+        submit(self.ctx, records, execution_id=f"submit-{at}", policy=RETRY)
+
+    def _settled(self) -> tuple[Verdict, list[str]]:
+        """Faults stop; what was submitted is submitted again, as an operator would."""
+        self.world.faults.over = True
+        for at in range(len(self.script.submissions)):
+            self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at)))
+        for at in range(self.scenario.settle_max):
+            if not self._open():
+                break
+            self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S))
+        broken = check(self._observed(), settled=True)
+        if [each for each in broken if each.guarantee != "G4"]:
+            return Verdict.SAFETY, [str(each) for each in broken]
+        return (Verdict.LIVENESS, [str(each) for each in broken]) if broken else self._audited()
+
+    def _open(self) -> bool:
+        """Whether something is left to do: an open row, an entry of the ledger without one, or a merge's journal."""
+        stores, layout = self.world.stores, self.ctx.layout
+        if any(next(stores.table.by_status(KIND.batch_type, status), None) for status in sorted(OPEN)):
+            return True
+        keys = layout.head_key(KIND.database, KIND.collection), layout.journal_key(KIND.database)
+        head, journal = (stores.objects.contents().get(key) for key in keys)
+        entries = [entry.batch_id for entry in Head.load(head, keys[0]).open] if head else []
+        return journal is not None or len(stores.table.get_many(entries)) < len(entries)
+
+    def _alone(self, actor: Actor) -> None:
+        """Let everything happen; `_Unnamed` where the actor ends with an error that has no name."""
+        self.world.run()
+        if not _expected(actor.error):
+            raise _Unnamed(f"{actor.name}: {actor.error!r}")
+
+    def _observed(self) -> Observed:
+        stores = self.world.stores
+        return observe(
+            kind=KIND,
+            objects=stores.objects,
+            table=stores.table,
+            vectors=stores.vectors,
+            creates=[create.metadata.get("batch_id", "") for create in stores.provider.paid],
+            ambiguous=self.ambiguous,
+        )
+
+    def _audited(self) -> tuple[Verdict, list[str]]:
+        stores = self.world.stores
+        source = Source.over(
+            "simulated",
+            objects=stores.objects,
+            table=stores.table,
+            vectors=stores.vectors,
+            clock=self.world.clock,
+            kinds=[KIND],
+        )
+        found = [each for each in audit(source, depth="vectors").findings if each.code != "R105"]
+        return (Verdict.SAFETY, [str(each) for each in found]) if found else (Verdict.HELD, [])
+
+
+def _expected(error: BaseException | None) -> bool:
+    return error is None or isinstance(error, EmbedpipeError)

@@ -1,0 +1,129 @@
+"""Many runs: seeds one after another, or divided among processes; a part of them twice, to see that they are equal.
+
+A sweep ends at the first run that does not hold, unless told to go on. What it counts adds up, so two sweeps are one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import zip_longest
+from typing import Final
+
+import attrs
+
+from simulator.effects import Happened
+from simulator.plan import Plan, code_digest, plan_of, replay, scenario_named
+from simulator.runs import Verdict, run
+
+__all__ = ["Failure", "Tally", "sweep"]
+
+REPEATED: Final = 20
+"""[ours] One run in so many is repeated and compared."""
+CHUNK: Final = 25
+"""Runs that a process takes at a time."""
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """A run that did not hold."""
+
+    seed: int
+    verdict: Verdict
+    broken: tuple[str, ...]
+    plan: Plan
+
+
+@attrs.frozen(kw_only=True)
+class Tally:
+    """What a sweep has come to."""
+
+    runs: int = 0
+    effects: int = 0
+    faults: int = 0
+    repeated: int = 0
+    virtual_s: float = 0.0
+    met: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    """(effect, fault) -> how often: the coverage of faults."""
+    failures: tuple[Failure, ...] = ()
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            runs=self.runs + other.runs,
+            effects=self.effects + other.effects,
+            faults=self.faults + other.faults,
+            repeated=self.repeated + other.repeated,
+            virtual_s=self.virtual_s + other.virtual_s,
+            met=self.met + other.met,
+            failures=self.failures + other.failures,
+        )
+
+
+def sweep(
+    *,
+    scenario: str,
+    seed: int,
+    runs: int,
+    faults: str,
+    jobs: int = 1,
+    keep_going: bool = False,
+    on_progress: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """`runs` runs from `seed` on. Seeds, and so failures, do not depend on `jobs`."""
+    total = Tally()
+    for part in _parts(scenario, seed, runs, faults, jobs):
+        total += part
+        on_progress(total)
+        if total.failures and not keep_going:
+            break
+    return total
+
+
+def _parts(scenario: str, seed: int, runs: int, faults: str, jobs: int) -> Iterator[Tally]:
+    starts = range(seed, seed + runs, CHUNK)
+    sizes = [min(CHUNK, seed + runs - start) for start in starts]
+    if jobs == 1:
+        yield from map(_chunk, [scenario] * len(sizes), starts, sizes, [faults] * len(sizes))
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        try:
+            yield from pool.map(_chunk, [scenario] * len(sizes), starts, sizes, [faults] * len(sizes))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _chunk(scenario: str, start: int, count: int, faults: str) -> Tally:
+    named, total = scenario_named(scenario), Tally()
+    for seed in range(start, start + count):
+        outcome = run(named, seed, faults)
+        plan = plan_of(named, outcome)
+        failures = []
+        if outcome.verdict is not Verdict.HELD:
+            failures.append(Failure(seed=seed, verdict=outcome.verdict, broken=outcome.broken, plan=plan))
+        repeat = seed % REPEATED == 0
+        if repeat and (parted := divergence(outcome.trace, replay(plan)[0].trace)):
+            failures.append(Failure(seed=seed, verdict=Verdict.NONDETERMINISM, broken=(parted,), plan=plan))
+        total += Tally(
+            runs=1,
+            effects=outcome.effects,
+            faults=len(outcome.strikes),
+            repeated=int(repeat),
+            virtual_s=outcome.virtual_s,
+            met=Counter((strike.effect, str(strike.fault)) for strike in outcome.strikes),
+            failures=tuple(failures),
+        )
+    return total
+
+
+def divergence(first: list[Happened], second: list[Happened]) -> str | None:
+    """The first event in which two traces part; None where they are equal."""
+    for number, (one, two) in enumerate(zip_longest(first, second), 1):
+        if one != two:
+            return f"event {number}: {one.line() if one else 'the end'} | {two.line() if two else 'the end'}"
+    return None
+
+
+def same_code(plan: Plan) -> bool:
+    """Whether the code that is here wrote the plan."""
+    return plan.code in ("", code_digest())

@@ -1,0 +1,81 @@
+"""A simulated world: ports, virtual time and faults, all from one seed. Code that is written on the ports runs in it.
+
+with World(seed=7, faults="all") as world:
+    world.spawn("mine", lambda: world.objects.put("a/b", b"data"))
+    world.run()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from embedpipe.backends.memory.behaviour import ChooseBehaviour, always_good
+from embedpipe.backends.memory.objects import MemoryBlobStore
+from embedpipe.backends.memory.provider import MemoryProvider
+from embedpipe.backends.memory.table import MemoryBatchTable
+from embedpipe.backends.memory.vectors import MemoryVectorStore
+from embedpipe.errors import InvalidInput
+from simulator.effects import Effects
+from simulator.faults import PROFILES, Drawn, Faults
+from simulator.kernel import SECOND_US, Actor, Kernel, Lock
+from simulator.ports import SimulatedClock, SimulatedObjects, SimulatedProvider, SimulatedTable, SimulatedVectors
+
+__all__ = ["World"]
+
+
+class Stores:
+    """What the services hold, to be looked at from outside: nothing here is an effect."""
+
+    def __init__(self, kernel: Kernel, clock: SimulatedClock, behaviour: ChooseBehaviour, dimensions: int) -> None:
+        self.objects = MemoryBlobStore(clock=clock)
+        self.table = MemoryBatchTable()
+        self.provider = MemoryProvider(clock, dimensions=dimensions, behaviour=behaviour)
+        self.vectors = MemoryVectorStore(new_lock=lambda: Lock(kernel))
+
+
+class World:
+    """Ports on virtual time. `faults`: a profile's name, or the faults themselves, as of a plan."""
+
+    def __init__(
+        self, seed: int, faults: Faults | str = "none", *, behaviour: ChooseBehaviour = always_good, dimensions: int = 8
+    ) -> None:
+        if isinstance(faults, str):
+            if faults not in PROFILES:
+                raise InvalidInput(f"There is no profile {faults[:40]!a}.", hint=f"Use {', '.join(PROFILES)}.")
+            faults = Drawn(seed, PROFILES[faults])
+        self.seed = seed
+        self.kernel = Kernel()
+        self.faults = faults
+        self.effects = Effects(self.kernel, faults, seed)
+        self.clock = SimulatedClock(self.effects)
+        self.stores = Stores(self.kernel, self.clock, behaviour, dimensions)
+        self.objects = SimulatedObjects(self.stores.objects, self.effects)
+        self.table = SimulatedTable(self.stores.table, self.effects)
+        self.provider = SimulatedProvider(self.stores.provider, self.effects)
+        self.vectors = SimulatedVectors(self.stores.vectors, self.effects)
+        self._closed = False
+
+    def spawn(self, name: str, work: Callable[[], Any], *, after_s: float = 0.0) -> Actor:
+        """A new actor."""
+        return self.kernel.spawn(name, work, after_us=round(after_s * SECOND_US))
+
+    def run(self, *, for_s: float | None = None) -> None:
+        """Until nobody has anything left to do, or `for_s` seconds of virtual time have passed."""
+        until_us = None if for_s is None else self.kernel.now_us + round(for_s * SECOND_US)
+        self.kernel.run(until_us=until_us)
+
+    def close(self) -> None:
+        """End all actors where they stand; nothing they still do has an effect. Quiet when called twice."""
+        if not self._closed:
+            self._closed = True
+            self.kernel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

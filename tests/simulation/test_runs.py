@@ -1,0 +1,132 @@
+"""Whole runs: they hold, they are equal for equal seeds, and a bug that is planted is found and made small."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+
+from embedpipe.errors import CorruptData, EmbedpipeError, InvalidInput, NewerSchema
+from simulator.faults import EFFECTS, PROFILES, Fault
+from simulator.mutants.catalogue import MUTANTS
+from simulator.mutants.planting import hunted
+from simulator.plan import Plan, plan_of, read_plan, replay
+from simulator.runs import Outcome, Verdict, run
+from simulator.scenarios import SCENARIOS
+from simulator.shrink import minimal, shrink
+from simulator.sweep import divergence, sweep
+from simulator.world import World
+
+OVERLAP = SCENARIOS["overlap"]
+
+
+def digest(outcome: Outcome) -> str:
+    return hashlib.sha256("".join(happened.line() for happened in outcome.trace).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_runs_hold_and_meet_their_faults(profile: str) -> None:
+    total = sweep(scenario="overlap", seed=1_000, runs=20, faults=profile, keep_going=True)
+    assert [(failure.seed, failure.verdict, failure.broken[:1]) for failure in total.failures] == []
+    assert (total.faults > 0) is (profile != "none")
+    assert total.repeated == 1
+
+
+def test_a_run_comes_to_vectors_retries_and_rejections() -> None:
+    """A scenario in which nothing is ever merged would hold, too."""
+    effects = {happened.effect for seed in range(8) for happened in run(OVERLAP, seed, "none").trace}
+    assert effects >= EFFECTS.keys() - {"objects.delete", "vectors.reading", "collection.delete", "collection.ids"} - {
+        "provider.list",
+        "provider.delete_file",
+    }
+
+
+PROGRAM = """
+import hashlib
+from simulator.runs import run
+from simulator.scenarios import SCENARIOS
+lines = [happened.line() for happened in run(SCENARIOS["overlap"], 7, "storm").trace]
+print(hashlib.sha256("".join(lines).encode()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "random"])
+def test_equal_seeds_give_equal_traces_in_every_process(hash_seed: str) -> None:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.strip() == digest(run(OVERLAP, 7, "storm"))
+
+
+def test_a_plan_says_all_that_a_run_follows_from(tmp_path: Path) -> None:
+    outcome = run(OVERLAP, 11, "storm")
+    assert outcome.strikes
+    path = tmp_path / "a.plan.json"
+    path.write_text(plan_of(OVERLAP, outcome).dump())
+    again, stale = replay(read_plan(path))
+    assert stale == []
+    assert divergence(outcome.trace, again.trace) is None
+    fewer = attrs.evolve(read_plan(path), strikes=outcome.strikes[1:])
+    assert "event" in (divergence(outcome.trace, replay(fewer)[0].trace) or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"scenario": "big"}, InvalidInput, "no scenario"),
+        ({"format": 2}, NewerSchema, "format 2"),
+        ({"seed": "x"}, CorruptData, "seed"),
+        ({"faults": [{"actor": "a", "effect": "objects.eat", "nth": 1, "fault": "slow"}]}, CorruptData, "objects.eat"),
+        ({"faults": [{"actor": "a", "effect": "objects.get", "nth": 1, "fault": "lag"}]}, CorruptData, "lag"),
+        ({"faults": [7]}, CorruptData, "7"),
+    ],
+)
+def test_a_plan_that_is_none_is_named(
+    tmp_path: Path, change: dict[str, object], error: type[EmbedpipeError], said: str
+) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(json.loads(Plan(scenario="small", seed=1).dump()) | change))
+    with pytest.raises(error, match=said):
+        read_plan(path)
+
+
+def test_an_unknown_profile_is_named() -> None:
+    with pytest.raises(InvalidInput, match="sunshine"):
+        World(1, "sunshine")
+
+
+def test_minimal_keeps_what_fails() -> None:
+    for wanted in ({3}, {0, 19}, {1, 2, 18}, set(range(20)), set()):
+        assert set(minimal(range(20), lambda kept, wanted=wanted: wanted <= set(kept))) == wanted
+
+
+@pytest.mark.parametrize("name", ["wait_is_marked", "zero_results_never_marked", "lesser_claim_wins"])
+def test_a_planted_bug_is_found_and_made_small(name: str) -> None:
+    """In a process of its own, since the code is changed before it is imported."""
+    found = hunted(name, scenario="overlap", faults="all", seed=1, runs=40)
+    assert found["seeds"] is not None, found
+    assert len(found["faults"]) <= 2
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_each_planted_bug_still_fits_the_code(name: str) -> None:
+    for patch in MUTANTS[name].patches:
+        source = Path(*patch.module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        assert patch.applied(source) != source
+
+
+def test_every_fault_can_strike_somewhere() -> None:
+    assert {fault for faults in EFFECTS.values() for fault in faults} == set(Fault)
+
+
+def test_a_shrunk_plan_that_holds_is_itself() -> None:
+    plan = Plan(scenario="small", seed=2)
+    assert shrink(plan) is plan
+    assert replay(plan)[0].verdict is Verdict.HELD
