@@ -153,9 +153,7 @@ def _filter() -> str:
 
 
 def _calls(calls: Mapping[str, int]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{code(name)}</th><td>{count:,}</td></tr>' for name, count in calls.items()
-    )
+    rows = "".join(f'<tr><th scope="row">{code(name)}</th><td>{count:,}</td></tr>' for name, count in calls.items())
     table = f'<table><thead><tr><th scope="col">read</th><th scope="col">times</th></tr></thead><tbody>{rows}</tbody></table>'
     return f'<section id="calls"><h2>Calls made</h2><p>The audit only reads.</p>{table if rows else ""}</section>'
 

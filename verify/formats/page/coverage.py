@@ -16,6 +16,13 @@ WIDTH: Final = 1_000
 NARROWEST: Final = 6
 """Units of the least that is there: one of a million is still seen."""
 
+_ONE: Final[Mapping[str, str]] = {
+    "batches": "batch",
+    "collections": "collection",
+    "executions": "execution",
+    "ledgers": "ledger",
+}
+
 
 def section(coverage: Coverage) -> str:
     """The whole ledger, and what the audit did not look at."""
@@ -52,7 +59,7 @@ def _legend(coverage: Coverage) -> str:
 def _line(family: str, unit: str, total: int, counts: Mapping[State, int]) -> str:
     figures = ", ".join(f"{count:,} {_word(state)}" for state, count in counts.items() if count) or "none"
     return (
-        f'<li><span class="what"><b>{FAMILIES[family]}</b> <span>{total:,} {shown(unit)}</span></span>'
+        f'<li><span class="what"><b>{FAMILIES[family]}</b> <span>{total:,} {_ONE.get(unit, unit) if total == 1 else unit}</span></span>'
         f'{_bar(counts)}<span class="figures">{figures}</span></li>'
     )
 
@@ -62,9 +69,7 @@ def _bar(counts: Mapping[State, int]) -> str:
     for state, width in _widths(counts).items():
         pieces.append(f'<rect class="{state.value}" x="{at:.1f}" width="{width:.1f}" height="10"/>')
         at += width
-    return (
-        f'<svg class="bar" viewBox="0 0 {WIDTH} 10" preserveAspectRatio="none" aria-hidden="true">{"".join(pieces)}</svg>'
-    )
+    return f'<svg class="bar" viewBox="0 0 {WIDTH} 10" preserveAspectRatio="none" aria-hidden="true">{"".join(pieces)}</svg>'
 
 
 def _widths(counts: Mapping[State, int]) -> dict[State, float]:

@@ -25,7 +25,9 @@ def shown(text: str) -> str:
     """
     if text.isprintable():
         return escape(text)
-    return "".join(escape(char) if char.isprintable() else f'<span class="odd">U+{ord(char):04X}</span>' for char in text)
+    return "".join(
+        escape(char) if char.isprintable() else f'<span class="odd">U+{ord(char):04X}</span>' for char in text
+    )
 
 
 def code(text: str) -> str:
