@@ -22,7 +22,7 @@ import pytest
 
 CHROMIUM: Final = shutil.which("chromium")
 WAIT_S: Final = 60.0
-FLAGS: Final = [
+FLAGS: Final = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -32,7 +32,7 @@ FLAGS: Final = [
     "--disable-component-update",
     "--disable-sync",
     "--remote-debugging-pipe",
-]
+)
 TOLD: Final = {"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"}
 """Events that a page without faults does not bring about."""
 WITHOUT: Final = "the page needs a browser: apt-get install chromium"

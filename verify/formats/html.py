@@ -130,7 +130,7 @@ def _places(report: Report) -> str:
 
 def _body(report: Report) -> str:
     found, hidden = report.findings, report.suppressed
-    codes = ", ".join(f"{count:,} × {name}" for name, count in Counter(each.code for each in found).most_common(5))
+    codes = ", ".join(f"{count:,} of {name}" for name, count in Counter(each.code for each in found).most_common(5))
     parts = (
         coverage.section(report.coverage),
         journeys.section(report.journeys, _affected(report), findings.shown_codes(found)),

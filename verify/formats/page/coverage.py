@@ -58,8 +58,9 @@ def _legend(coverage: Coverage) -> str:
 
 def _line(family: str, unit: str, total: int, counts: Mapping[State, int]) -> str:
     figures = ", ".join(f"{count:,} {_word(state)}" for state, count in counts.items() if count) or "none"
+    noun = _ONE.get(unit, unit) if total == 1 else unit
     return (
-        f'<li><span class="what"><b>{FAMILIES[family]}</b> <span>{total:,} {_ONE.get(unit, unit) if total == 1 else unit}</span></span>'
+        f'<li><span class="what"><b>{FAMILIES[family]}</b> <span>{total:,} {shown(noun)}</span></span>'
         f'{_bar(counts)}<span class="figures">{figures}</span></li>'
     )
 

@@ -23,8 +23,8 @@ def section(findings: Sequence[Finding], *, name: str, title: str, told: str) ->
     """All families that have findings, the one with the worst first. `name`: the section's id."""
     if not findings:
         return ""
-    here = shown_codes(findings)
-    mark = "" if name == "findings" else f"{name}-"
+    main = name == "findings"
+    here, mark = (shown_codes(findings), "") if main else (frozenset[str](), f"{name}-")
     families = _grouped((finding.family, finding) for finding in findings)
     body = "".join(_family(letter, found, here, mark) for letter, found in families)
     return f'<section id="{name}"><h2>{title}</h2><p>{told}</p>{body}</section>'
@@ -61,14 +61,14 @@ def _family(letter: str, findings: Sequence[Finding], here: frozenset[str], mark
 def _code(rule: Rule, findings: Sequence[Finding], here: frozenset[str], mark: str) -> str:
     told = [("meaning", rule.meaning), ("harm", rule.harm), ("repair", f"{rule.fix} ({REPAIRS[rule.repair]})")]
     words = "".join(f"<div><dt>{name}</dt><dd>{shown(text)}</dd></div>" for name, text in told)
-    body = "".join(_finding(finding, here, mark) for finding in findings)
+    body = "".join(_finding(finding, here) for finding in findings)
     return (
         f'<section class="code" id="{mark}{rule.code}"><h4><span class="name">{rule.code}</span> {shown(rule.title)} '
         f'{chip(rule.severity)}</h4><dl class="rule">{words}</dl><ul class="plain">{body}</ul></section>'
     )
 
 
-def _finding(finding: Finding, here: frozenset[str], mark: str) -> str:
+def _finding(finding: Finding, here: frozenset[str]) -> str:
     why = f'<p class="because">because of {linked([finding.caused_by], here)}</p>' if finding.caused_by else ""
     sides = "".join(
         f"<div><dt>{shown(name)}</dt><dd>{value(seen)}</dd></div>"

@@ -12,7 +12,7 @@ __all__ = ["linked", "section"]
 
 _GLYPHS: Final[Mapping[Standing, str]] = {
     Standing.PASSED: "✓",
-    Standing.SKIPPED: "–",
+    Standing.SKIPPED: "-",
     Standing.AHEAD: "·",
     Standing.UNKNOWN: "?",
     Standing.BROKEN: "✕",
