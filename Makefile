@@ -33,7 +33,8 @@ slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches through the state m
 # The page of a report is opened in Debian's Chromium. Where it can't be installed, those tests say so.
 browser:
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
-	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	  || echo 'chromium could not be installed'
 
 lint: $(DEV_STAMP)  ## Run the checks that need no test run.
 	$(BIN)/ruff check $(CODE)

@@ -133,7 +133,9 @@ def running(profile: Path) -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, path: Path, *, width: int = 1280, scheme: str = "light") -> Iterator[Page]:
+def opened(
+    browser: Browser, path: Path, *, width: int = 1280, scheme: str = "light", media: str = "screen"
+) -> Iterator[Page]:
     """A page of a file, at a width in CSS pixels and in a colour scheme."""
     browser.events.clear()
     target = browser.call("Target.createTarget", url="about:blank")["targetId"]
@@ -143,7 +145,9 @@ def opened(browser: Browser, path: Path, *, width: int = 1280, scheme: str = "li
     browser.call(
         "Emulation.setDeviceMetricsOverride", session, width=width, height=900, deviceScaleFactor=1, mobile=width < 600
     )
-    browser.call("Emulation.setEmulatedMedia", session, features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.call(
+        "Emulation.setEmulatedMedia", session, media=media, features=[{"name": "prefers-color-scheme", "value": scheme}]
+    )
     browser.call("Page.navigate", session, url=path.as_uri())
     browser.wait_for("Page.loadEventFired")
     try:

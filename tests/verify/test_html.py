@@ -307,6 +307,14 @@ def test_it_is_legible_on_a_phone_and_on_a_desktop(browser: Browser, page: Path,
         assert shown.told == []
 
 
+def test_on_paper_it_is_dark_on_white_and_whole(browser: Browser, page: Path) -> None:
+    with opened(browser, page, width=800, scheme="dark", media="print") as shown:
+        assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert shown.evaluate(CONTRAST) == []
+        assert shown.evaluate("[...document.querySelectorAll('.finding')].every((each) => each.checkVisibility())")
+        assert not shown.evaluate("document.querySelector('nav').checkVisibility()")
+
+
 def test_text_of_the_data_becomes_no_element_and_does_not_run(browser: Browser, page: Path) -> None:
     with opened(browser, page) as shown:
         assert shown.evaluate("document.querySelectorAll('img, iframe, object, svg script').length") == 0

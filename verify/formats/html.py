@@ -104,7 +104,7 @@ def _kinds(severity: str, count: int) -> str:
 
 def _counts(report: Report) -> str:
     each = "".join(
-        f'<div class="{name}"><dt>{name.replace("_", " ")}</dt><dd>{count:,}</dd></div>'
+        f'<div class="{name if count else "zero"}"><dt>{name.replace("_", " ")}</dt><dd>{count:,}</dd></div>'
         for name, count in report.counts.items()
     )
     return f'<dl class="counts">{each}</dl>'
@@ -133,8 +133,8 @@ def _body(report: Report) -> str:
     codes = ", ".join(f"{count:,} of {name}" for name, count in Counter(each.code for each in found).most_common(5))
     parts = (
         coverage.section(report.coverage),
-        journeys.section(report.journeys, _affected(report), findings.shown_codes(found)),
         _filter() if found else "",
+        journeys.section(report.journeys, _affected(report), findings.shown_codes(found)),
         findings.section(found, name="findings", title="Findings", told=f"Worst first, causes first: {codes}."),
         findings.section(
             hidden, name="suppressed", title="Suppressed", told="Somebody has decided to live with these for a while."
