@@ -17,8 +17,8 @@ from embedpipe.model import Kind, Record
 from tests.protocol.scenes import SERVER_ERROR
 from tests.verify.auditing import audited, source_of
 from tests.verify.mutators import MUTATORS
+from tests.verify.page_reader import Read
 from tests.verify.planting import Plant
-from tests.verify.test_html import Read
 from tests.worlds import SmallWorld
 from verify.audit.api import check
 from verify.audit.catalogue import BRINGS, FAMILIES, RULES, chosen
