@@ -15,7 +15,7 @@ CORE_TESTS := tests/unit tests/property tests/protocol embedpipe verify simulato
 SYSTEM_TESTS := tests/architecture tests/aws tests/cli tests/contract tests/crash tests/docs tests/simulation tests/verify
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench lock clean
+.PHONY: help demo test browser slow lint format bench lock clean
 
 help:  ## Show this list.
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,12 +23,18 @@ help:  ## Show this list.
 demo: $(USER_STAMP)  ## Embed the Python language reference, then ask it questions (.embedpipe-demo/).
 	$(BIN)/embedpipe demo
 
-test: lint  ## Run everything CI runs: ruff, mypy, import contracts, pytest with coverage.
+test: lint browser  ## Run everything CI runs: ruff, mypy, import contracts, pytest with coverage.
 	$(PYTEST) --cov --cov-report=term:skip-covered $(CORE_TESTS)
 	$(PYTEST) $(SYSTEM_TESTS)
 
 slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches through the state machine, with S3 and DynamoDB.
 	SLOW_TESTS=1 $(BIN)/python -m pytest --durations=0 tests/aws/test_state_machine.py
+
+# The page of a report is opened in Debian's Chromium. Where it can't be installed, those tests say so.
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	  || echo 'chromium could not be installed'
 
 lint: $(DEV_STAMP)  ## Run the checks that need no test run.
 	$(BIN)/ruff check $(CODE)

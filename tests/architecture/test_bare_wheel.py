@@ -51,6 +51,7 @@ def test_the_wheel_has_our_packages_typed_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"embedpipe", "verify", "simulator"}
     assert {"embedpipe/py.typed", "verify/py.typed", "simulator/py.typed"} <= set(names)
+    assert {"verify/formats/page/page.css", "verify/formats/page/page.js"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -62,13 +62,15 @@ def damage(root: Path) -> str:
 
 def test_a_torn_register_is_found_and_named(root: Path, tmp_path: Path) -> None:
     batch_id = damage(root)
-    xml, lines = tmp_path / "audit.xml", tmp_path / "audit.jsonl"
-    ended = call("verify", "check", "--root", root, "--format", f"junit={xml}", "--format", f"jsonl={lines}")
+    xml, lines, page = (tmp_path / f"audit.{ending}" for ending in ("xml", "jsonl", "html"))
+    outputs = [part for each in (f"junit={xml}", f"jsonl={lines}", f"html={page}") for part in ("--format", each)]
+    ended = call("verify", "check", "--root", root, *outputs)
     assert ended.exit_code == 1
     assert "P202 error: a poll result can't be read" in ended.stdout
     assert f"batches: {batch_id}" in ended.stdout
     assert "next: embedpipe verify explain P202" in ended.stdout
     assert "<failure" in xml.read_text()
+    assert f"<code>{batch_id}</code>" in page.read_text()
     assert json.loads(lines.read_text().splitlines()[1])["batch_ids"] == [batch_id]
     document: Any = json.loads(call("verify", "check", "--root", root, "--json").stdout)
     assert (document["verdict"], document["exit_code"]) == ("findings", 1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from xml.etree import ElementTree
 
 import attrs
 import pytest
+from jsonschema import Draft7Validator
 
 from embedpipe.backends.memory.behaviour import GOOD
 from embedpipe.lifecycle import Status
@@ -15,6 +17,7 @@ from embedpipe.model import Kind, Record
 from tests.protocol.scenes import SERVER_ERROR
 from tests.verify.auditing import audited, source_of
 from tests.verify.mutators import MUTATORS
+from tests.verify.page_reader import Read
 from tests.verify.planting import Plant
 from tests.worlds import SmallWorld
 from verify.audit.api import check
@@ -23,7 +26,7 @@ from verify.audit.findings import Severity, WrongQuestion
 from verify.audit.options import Suppression
 from verify.audit.report import FindingsFound
 from verify.audit.sources import Source
-from verify.formats import jsonl, junit, sarif, text
+from verify.formats import html, jsonl, junit, sarif, text
 
 FOUR_OF_THE_SEED = ("P203", "P204", "P201", "B701")
 
@@ -57,6 +60,41 @@ def test_the_formats_agree() -> None:
         one.code for one in report.findings
     ]
     assert f"next: {report.next_command}" in shown
+    page = Read(html.render(report))
+    told = [(code, place, names) for code, place, names, _ in page.findings()]
+    assert sorted(told) == sorted((one.code, one.location, one.batch_ids) for one in report.findings)
+    assert page.texts[page.all("pre")[0]] == report.next_command
+
+
+def test_sarif_is_what_its_standard_asks_for() -> None:
+    schema = Draft7Validator(json.loads(Path(__file__).with_name("sarif.schema.json").read_text()))
+    report = audited(damaged().world, grace_s=-1)
+    report = attrs.evolve(report, suppressed=report.findings[:1])
+    in_a_file = sarif.Result(
+        code="X301", severity="critical", message="lost", file="a machine\\m.json", line=3, column=7
+    )
+    for document in (sarif.render_report(report), sarif.render({"X301": "lost"}, [in_a_file])):
+        assert [error.message for error in schema.iter_errors(json.loads(document))] == []
+        assert json.loads(document)["$schema"] == sarif.SCHEMA_URI
+    wrong = json.loads(sarif.render_report(report))
+    wrong["runs"][0]["results"][0]["level"] = "critical"
+    assert not schema.is_valid(wrong)
+
+
+def test_junit_is_read_back() -> None:
+    report = attrs.evolve(audited(damaged().world, grace_s=-1), fail_on=Severity.CRITICAL)
+    root = ElementTree.fromstring(junit.render(report))
+    for suite in root:
+        assert int(suite.attrib["tests"]) == len(suite.findall("testcase"))
+        assert int(suite.attrib["failures"]) == len(suite.findall("testcase/failure"))
+        assert int(suite.attrib["skipped"]) == len(suite.findall("testcase/skipped"))
+    texts = [(case.attrib["name"][:4], one.text or "") for case in root.iter("testcase") for one in case]
+    read = [(code, json.loads(line)) for code, text in texts for line in text.splitlines()]
+    kinds = Severity.CRITICAL, Severity.NOT_EVALUATED
+    assert len(root.findall(".//system-out")) == len({f.code for f in report.findings if f.severity not in kinds})
+    assert sorted((code, one["location"], tuple(one["batch_ids"])) for code, one in read) == sorted(
+        (f.code, f.location, f.batch_ids) for f in report.findings
+    )
 
 
 def test_text_from_the_data_stays_on_its_line() -> None:

@@ -28,6 +28,7 @@ FORMATS: Final[Mapping[str, str]] = {
     "jsonl": "verify.formats.jsonl:render",
     "junit": "verify.formats.junit:render",
     "sarif": "verify.formats.sarif:render_report",
+    "html": "verify.formats.html:render",
 }
 """Format -> function from a report to text."""
 HEARTBEAT_S: Final = 10.0
@@ -80,7 +81,7 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     metavar="FORMAT[=FILE]",
     multiple=True,
     callback=_outputs,
-    help="text, jsonl, junit or sarif, to stdout or a file; repeatable. [default: text]",
+    help="text, jsonl, junit, sarif or html, to stdout or a file; repeatable. [default: text]",
 )
 @common
 def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str | None, **asked: Any) -> int:
@@ -139,7 +140,7 @@ def _renderer(name: str) -> Callable[[Report], str]:
     try:
         render: Callable[[Report], str] = getattr(importlib.import_module(module), attribute)
     except ImportError:
-        raise WrongQuestion(f"Format {name} is not built in.", hint="Use text, jsonl or junit.") from None
+        raise WrongQuestion(f"Format {name} is not built in.", hint="Use text, jsonl, junit, sarif or html.") from None
     return render
 
 

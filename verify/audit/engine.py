@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from verify.audit.entries import Indexed, decoded, entries_of, remember
 from verify.audit.executions import Execution, facts_by_batch
 from verify.audit.findings import Finding
 from verify.audit.gather import Gatherer, opened, stored
+from verify.audit.journeys import Trail, journeys
 from verify.audit.keys import folders, seen
 from verify.audit.objects import Why
 from verify.audit.options import Options, Progress
@@ -48,6 +49,8 @@ CHECKS: Final[tuple[BatchCheck, ...]] = (
     *records.BATCH_CHECKS,
     *provider.BATCH_CHECKS,
 )
+PROOF: Final = frozenset({"B701", "R101", "R103"})
+"""Codes that say a record is in no place: only where they are asked for does their absence show that a batch was merged."""
 NO_SOURCE_YET: Final = ("L", "X")
 """Families of executions that a local root has no source for."""
 
@@ -56,14 +59,14 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def audit(source: Source, options: Options) -> Report:
     """Audit `source`. Raises `MisuseError` for what is asked wrongly; what can't be read is in the report."""
-    with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as folder:
-        return _Audit(source, options, Path(folder)).run()
+    with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as folder, closing(Trail(Path(folder))) as trail:
+        return _Audit(source, options, Path(folder), trail).run()
 
 
 class _Audit:
     """One audit: what it has found so far, and what it still has to look at."""
 
-    def __init__(self, source: Source, options: Options, folder: Path) -> None:
+    def __init__(self, source: Source, options: Options, folder: Path, trail: Trail) -> None:
         self._source = source
         self._options = options
         self._folder = folder
@@ -78,6 +81,8 @@ class _Audit:
         self._batch_types: set[str] = set()
         self._collections: set[Kind] = set()
         self._provider = ProviderSide(source, self._moment)
+        self._trail = trail
+        self._all_proven = options.codes.issuperset(PROOF) and options.depth.reads_content
 
     def run(self) -> Report:
         began = self._source.clock.monotonic_s()
@@ -116,6 +121,7 @@ class _Audit:
             calls=dict(sorted(self._source.calls.counts.items())),
             elapsed_s=elapsed_s,
             fail_on=self._options.fail_on,
+            journeys=journeys(findings, self._trail, proven=self._all_proven),
         )
 
     def _report(self, findings: Iterable[Finding]) -> None:
@@ -265,6 +271,7 @@ class _Audit:
             if self._suppressed(finding):
                 states[finding.family] = State.SUPPRESSED
         self._ledger.add("batches", states)
+        self._trail.add(batch, states["R"])
         self._published.add(batch, checked=states["R"] is State.CHECKED)
 
     def _names(self, names: Sorter) -> None:
@@ -294,6 +301,7 @@ class _Audit:
                         self._ledger.move("batches", finding.family, State.CHECKED, State.SUPPRESSED, 1)
             self._ledger.add("collections", states)
             self._ledger.move("batches", "R", State.CHECKED, State.NOT_EVALUATED, outcome.records_hidden)
+            self._all_proven &= not outcome.records_hidden
 
     def _wanted(self, batch: Batch) -> bool:
         row, options = batch.known_row, self._options

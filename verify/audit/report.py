@@ -12,6 +12,7 @@ import attrs
 from embedpipe.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_OK, EmbedpipeError
 from verify.audit.coverage import Coverage
 from verify.audit.findings import SEVERITIES, Finding, Severity, at_least, severity_named
+from verify.audit.journeys import Journey
 
 __all__ = ["FindingsFound", "Report"]
 
@@ -41,6 +42,8 @@ class Report:
     """How often each kind of read was made."""
     elapsed_s: float = 0.0
     fail_on: Severity = Severity.WARNING
+    journeys: tuple[Journey, ...] = ()
+    """Where each affected batch stands, for the first batches that the findings name."""
 
     @property
     def failing(self) -> tuple[Finding, ...]:
