@@ -1,0 +1,134 @@
+"""The second part of an audit: each batch as every source shows it, looked up a hundred at a time, checked, and read again.
+
+A finding is reported when a second reading finds it again; what the index alone says wrongly is asked at the very end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from embedpipe.errors import CorruptData, ServiceError
+from embedpipe.lifecycle import Status
+from embedpipe.model import BatchRow
+from verify.audit.checks import BatchCheck, Moment, deltas, found, not_covered, poll, provider, records, rows
+from verify.audit.coverage import State
+from verify.audit.entries import Indexed, decoded, entries_of
+from verify.audit.findings import Finding
+from verify.audit.gather import Gatherer
+from verify.audit.options import Progress
+from verify.audit.provider import ProviderSide, is_entry
+from verify.audit.published import Published
+from verify.audit.rows import Batch, blocks, healthy_rows
+from verify.audit.sorting import Sorter
+from verify.audit.sources import Source
+from verify.audit.states import FAMILIES_OF_BATCHES, batch_states, unseen
+from verify.audit.tally import Tally, confirmed
+
+__all__ = ["Joining"]
+
+CHECKS: Final[tuple[BatchCheck, ...]] = (
+    *poll.BATCH_CHECKS,
+    *deltas.BATCH_CHECKS,
+    *rows.BATCH_CHECKS,
+    *records.BATCH_CHECKS,
+    *provider.BATCH_CHECKS,
+)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Joining:
+    """Goes through the sort, once."""
+
+    source: Source
+    tally: Tally
+    gatherer: Gatherer
+    published: Published
+    provider: ProviderSide
+    _index_doubts: list[str] = attrs.field(factory=list)
+
+    def batches(self, batches: Sorter, names: Sorter) -> None:
+        """Check every batch; remember under which name the provider has it."""
+        done = 0
+        for block in blocks(batches.groups()):
+            try:
+                for batch in self.gatherer.batches([(name, entries_of(payloads)) for name, payloads in block]):
+                    self._batch(batch)
+                    row = batch.known_row
+                    if row is not None and row.provider_batch_id is not None:
+                        names.add(row.provider_batch_id, row.batch_id.encode())
+            except (ServiceError, CorruptData) as error:
+                first = [name for name, _ in block[:20]]
+                self.tally.report([found("A901", "table:", *first, reason=error.message)])
+                states = dict.fromkeys(FAMILIES_OF_BATCHES, State.NOT_EVALUATED)
+                self.tally.ledger.add("batches", states, len(block))
+            done += len(block)
+            self.tally.options.on_progress(Progress(stage="batches", done=done))
+
+    def _batch(self, batch: Batch) -> None:
+        tally, moment = self.tally, self.tally.moment
+        if not self._wanted(batch):
+            tally.ledger.add("batches", dict.fromkeys(FAMILIES_OF_BATCHES, State.OUT_OF_SCOPE))
+            return
+        if any(rows.in_index(batch, moment)):
+            self._index_doubts.append(batch.batch_id)
+        already = len(tally.findings)
+        candidates = list(_checked(batch, moment))
+        if candidates:
+            batch = self.gatherer.again(batch)
+            tally.report(confirmed(candidates, _checked(batch, moment)))
+        tally.report(not_covered(part, batch.batch_id) for part in unseen(batch))
+        tally.report(self.provider.answers(batch))
+        states = batch_states(batch, moment, provider=self.provider.state_of(batch))
+        for finding in tally.findings[already:]:
+            if tally.is_suppressed(finding):
+                states[finding.family] = State.SUPPRESSED
+        tally.ledger.add("batches", states)
+        self.published.add(batch, checked=states["R"] is State.CHECKED)
+
+    def _wanted(self, batch: Batch) -> bool:
+        row, options = batch.known_row, self.tally.options
+        if self.source.kinds and row is not None and not any(row.serves(kind) for kind in self.source.kinds):
+            return False
+        if not options.limited or batch.listed or batch.polled:
+            return True
+        submitted = row.submitted_at if row is not None else None
+        return options.since is not None and submitted is not None and submitted >= options.since
+
+    def names(self, names: Sorter) -> None:
+        """B703, O101 and O102: join rows with provider batches by the provider's name."""
+        for name, payloads in names.groups():
+            batch_ids = [payload.decode() for payload in payloads if not is_entry(payload)]
+            entry = next((decoded(payload) for payload in payloads if is_entry(payload)), None)
+            if not batch_ids or (len(batch_ids) == 1 and not self.provider.is_odd(entry)):
+                continue
+            healthy = healthy_rows(self.source.table, batch_ids)
+            known = [row for row in healthy.values() if isinstance(row, BatchRow) and row.provider_batch_id == name]
+            self.tally.report(rows.one_name(name, known))
+            self.tally.report(self.provider.named(name, known, entry))
+
+    # --- the index -------------------------------------------------------------------------------------------------
+
+    def ask_the_index_again(self) -> None:
+        """What the index said wrongly is asked at the very end: it may lag."""
+        for name in self._index_doubts:
+            (batch,) = self.gatherer.batches([(name, ())])
+            row = batch.known_row
+            if row is not None:
+                under = tuple(Indexed(str(one)) for one in Status if self._indexed_as(row.batch_type, one, name))
+                again = healthy_rows(self.source.table, [name]).get(name)
+                if isinstance(again, BatchRow) and again.revision == row.revision:
+                    self.tally.report(rows.in_index(attrs.evolve(batch, entries=under), self.tally.moment))
+
+    def _indexed_as(self, batch_type: str, status: Status, name: str) -> bool:
+        for other in self.source.table.by_status(batch_type, status, after=name[:-1]):
+            if other >= name:
+                return other == name
+        return False
+
+
+def _checked(batch: Batch, moment: Moment) -> Iterator[Finding]:
+    for check in CHECKS:
+        yield from check(batch, moment)
