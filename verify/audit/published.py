@@ -260,7 +260,7 @@ class Published:
         ids = id_batches(collection.ids()) if comparison is not None else ()
         runs = place.claims.streams() if place.claims else []
         names = [seen.catalog_key, location, *("claims" for _ in runs)]
-        for catalog_part, ids_part, *claim_parts in windows([catalog, ids, *runs], names):
+        for catalog_part, ids_part, *claim_parts in windows([catalog, ids, *runs], names, side_by_side=len(runs)):
             held = pa.Table.from_batches(catalog_part, schema=keys_schema())
             claimed = pa.Table.from_batches([b for part in claim_parts for b in part], schema=CLAIMS_SCHEMA)
             look(held, claimed, gaps)
