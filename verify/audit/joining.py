@@ -15,13 +15,13 @@ from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
 from verify.audit.checks import BatchCheck, Moment, deltas, found, not_covered, poll, provider, records, rows
 from verify.audit.coverage import State
-from verify.audit.entries import Indexed, decoded, entries_of
+from verify.audit.entries import Entry, Indexed, decoded, entries_of
 from verify.audit.findings import Finding
 from verify.audit.gather import Gatherer
 from verify.audit.options import Progress
 from verify.audit.provider import ProviderSide, is_entry
 from verify.audit.published import Published
-from verify.audit.rows import Batch, blocks, healthy_rows
+from verify.audit.rows import Batch, block_size, blocks, healthy_rows
 from verify.audit.sorting import Sorter
 from verify.audit.sources import Source
 from verify.audit.states import FAMILIES_OF_BATCHES, batch_states, unseen
@@ -52,9 +52,10 @@ class Joining:
     def batches(self, batches: Sorter, names: Sorter) -> None:
         """Check every batch; remember under which name the provider has it."""
         done = 0
-        for block in blocks(batches.groups()):
+        for block in blocks(batches.groups(), block_size(content=self.tally.options.depth.reads_content)):
+            named = [(name, entries_of(payloads)) for name, payloads in block]
             try:
-                for batch in self.gatherer.batches([(name, entries_of(payloads)) for name, payloads in block]):
+                for batch in self.gatherer.batches(named, wanted=self._wanted):
                     self._batch(batch)
                     row = batch.known_row
                     if row is not None and row.provider_batch_id is not None:
@@ -99,15 +100,21 @@ class Joining:
 
     def names(self, names: Sorter) -> None:
         """B703, O101 and O102: join rows with provider batches by the provider's name."""
+        for block in blocks(self._doubtful(names)):
+            healthy = healthy_rows(self.source.table, [one for _, batch_ids, _ in block for one in batch_ids])
+            for name, batch_ids, entry in block:
+                found_rows = (healthy.get(one) for one in batch_ids)
+                known = [row for row in found_rows if isinstance(row, BatchRow) and row.provider_batch_id == name]
+                self.tally.report(rows.one_name(name, known))
+                self.tally.report(self.provider.named(name, known, entry))
+
+    def _doubtful(self, names: Sorter) -> Iterator[tuple[str, list[str], Entry | None]]:
+        """Names of the provider that several rows have, or whose one row it may contradict."""
         for name, payloads in names.groups():
             batch_ids = [payload.decode() for payload in payloads if not is_entry(payload)]
             entry = next((decoded(payload) for payload in payloads if is_entry(payload)), None)
-            if not batch_ids or (len(batch_ids) == 1 and not self.provider.is_odd(entry)):
-                continue
-            healthy = healthy_rows(self.source.table, batch_ids)
-            known = [row for row in healthy.values() if isinstance(row, BatchRow) and row.provider_batch_id == name]
-            self.tally.report(rows.one_name(name, known))
-            self.tally.report(self.provider.named(name, known, entry))
+            if len(batch_ids) > 1 or (batch_ids and self.provider.is_odd(entry)):
+                yield name, batch_ids, entry
 
     # --- the index -------------------------------------------------------------------------------------------------
 

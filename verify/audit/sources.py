@@ -18,7 +18,7 @@ from embedpipe import retry
 from embedpipe.errors import MisuseError, Transient
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
-from embedpipe.limits import LIST_PAGE_KEYS, PROVIDER_LIST_PAGE, Policy
+from embedpipe.limits import BATCH_GET_KEYS_MAX, LIST_PAGE_KEYS, PROVIDER_LIST_PAGE, Policy
 from embedpipe.model import BatchRow, Blob, BlobInfo, Kind, ProviderBatch
 from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorStore
 from embedpipe.retry import RetryPolicy
@@ -55,9 +55,9 @@ class Calls:
     policy: RetryPolicy = attrs.field(factory=RetryPolicy)
     counts: Counter[str] = attrs.field(factory=Counter)
 
-    def make(self, name: str, read: Callable[[], T]) -> T:
-        """One call, repeated while it fails for load."""
-        self.counts[name] += 1
+    def make(self, name: str, read: Callable[[], T], *, times: int = 1) -> T:
+        """One call, or the `times` that a service makes of it, repeated while it fails for load."""
+        self.counts[name] += times
         return retry.call(read, self.policy, self.clock)
 
     def pages(self, name: str, start: Callable[[str | None], Iterator[T]], key: Callable[[T], str]) -> Iterator[T]:
@@ -131,7 +131,8 @@ class ReadOnlyTable:
 
     def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRow]:
         """As the port says."""
-        return self._calls.make("table.get_many", lambda: self._inner.get_many(batch_ids))
+        times = -(-len(batch_ids) // BATCH_GET_KEYS_MAX)
+        return self._calls.make("table.get_many", lambda: self._inner.get_many(batch_ids), times=times)
 
     def by_status(self, batch_type: str, status: Status, *, after: str = "") -> Iterator[str]:
         """As the port says."""
@@ -233,6 +234,8 @@ class Source:
     policy: Policy = attrs.field(factory=Policy)
     unreachable: Mapping[str, str] = attrs.field(factory=dict)
     """Port that is in scope and could not be opened -> why."""
+    prices: Mapping[str, float] = attrs.field(factory=dict)
+    """Kind of call -> US dollars of one, as `estimate.PRICES` has them; what is not named costs nothing."""
     close: Callable[[], None] = lambda: None
 
     @classmethod
@@ -250,6 +253,7 @@ class Source:
         policy: Policy | None = None,
         retry_policy: RetryPolicy | None = None,
         unreachable: Mapping[str, str] | None = None,
+        prices: Mapping[str, float] | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> Source:
         """A source over live ports, each wrapped so that it refuses to write."""
@@ -266,6 +270,7 @@ class Source:
             layout=layout,
             policy=policy or Policy(),
             unreachable=unreachable or {},
+            prices=prices or {},
             close=close,
         )
 
