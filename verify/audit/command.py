@@ -20,6 +20,7 @@ from embedpipe.cli.output import json_text
 from embedpipe.errors import full_disk
 
 if TYPE_CHECKING:
+    from verify.audit.estimate import Estimate
     from verify.audit.options import Progress
     from verify.audit.report import Report
 
@@ -31,6 +32,8 @@ FORMATS: Final[Mapping[str, str]] = {
 }
 """Format -> function from a report to text."""
 HEARTBEAT_S: Final = 10.0
+ESTIMATED: Final = ("depth", "since", "executions", "scope")
+"""Options that change what is called."""
 
 
 def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -82,8 +85,11 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     callback=_outputs,
     help="text, jsonl, junit or sarif, to stdout or a file; repeatable. [default: text]",
 )
+@click.option("--dry-run", is_flag=True, help="Only say what would be called, and what that costs.")
 @common
-def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str | None, **asked: Any) -> int:
+def check(
+    settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str | None, dry_run: bool, **asked: Any
+) -> int:
     """Audit what runs left behind: is everything there, and is what says COMPLETED proven? Changes nothing.
 
     Ends with 0 where it is clean and complete, 1 with findings, 3 where something could not be checked.
@@ -99,11 +105,17 @@ def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str 
     source = verify.root(config.root, kind=settings.kind, config_file=config.file, layout=layout)
     lists = {name: _codes(asked.pop(name)) for name in ("select", "ignore", "scope")}
     try:
-        with _progress(quiet=settings.quiet) as on_progress:
+        if dry_run:
+            _say(
+                verify.estimate(source, **{name: {**asked, **lists}[name] for name in ESTIMATED}), as_json=settings.json
+            )
+            return 0
+        with _progress(quiet=settings.quiet) as (on_progress, on_estimate):
             report = verify.check(
                 source,
                 **{**asked, **lists, "suppressions": asked["suppressions"] or ()},
                 on_progress=on_progress,
+                on_estimate=on_estimate,
             )
     finally:
         source.close()
@@ -114,6 +126,15 @@ def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str 
 def _codes(values: tuple[str, ...] | str | None) -> list[str]:
     values = (values,) if isinstance(values, str) else values or ()
     return [code.strip() for value in values for code in value.split(",") if code.strip()]
+
+
+def _say(estimate: Estimate, *, as_json: bool) -> None:
+    if as_json:
+        import attrs
+
+        click.echo(json_text({**attrs.asdict(estimate), "dollars": estimate.dollars}))
+    else:
+        click.echo(estimate.text)
 
 
 def _write(report: Report, outputs: tuple[tuple[str, str], ...], *, as_json: bool) -> None:
@@ -144,10 +165,10 @@ def _renderer(name: str) -> Callable[[Report], str]:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A line that is written over on a terminal, and a line now and then elsewhere."""
+def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Callable[[Estimate], None] | None]]:
+    """On a terminal what will be called, and a line that is written over; a line now and then elsewhere."""
     if quiet or sys.stderr is None:
-        yield lambda _: None
+        yield lambda _: None, None
         return
     from embedpipe.backends.system import SystemClock
 
@@ -157,13 +178,17 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
     def show(progress: Progress) -> None:
         nonlocal last
+        of_all = f" of {progress.total:,}" if progress.total is not None else ""
         if terminal:
-            click.echo(f"\r{progress.stage}: {progress.done:,}", nl=False, err=True)
+            click.echo(f"\r\033[K{progress.stage}: {progress.done:,}{of_all}", nl=False, err=True)
         elif clock.monotonic_s() - last >= HEARTBEAT_S:
             last = clock.monotonic_s()
-            click.echo(f"{progress.stage}: {progress.done:,} checked", err=True)
+            click.echo(f"{progress.stage}: {progress.done:,}{of_all} checked", err=True)
 
-    yield show
+    def tell(estimate: Estimate) -> None:
+        click.echo(f"\r\033[K{estimate.text}", err=True)
+
+    yield show, tell if terminal else None
     if terminal:
         click.echo("\r\033[K", nl=False, err=True)
 

@@ -8,15 +8,23 @@ costs itself: the ledger says what was not covered.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
+
 from embedpipe.model import Kind
+from embedpipe.wire import Latest
 from verify.audit.checks import Moment, found
 from verify.audit.coverage import State
+from verify.audit.entries import entries_of
 from verify.audit.enumeration import Enumeration
+from verify.audit.estimate import Estimate, calls_of_batches, calls_of_collection
 from verify.audit.gather import Gatherer
 from verify.audit.joining import Joining
+from verify.audit.objects import envelope
 from verify.audit.options import Options
 from verify.audit.provider import ProviderSide
 from verify.audit.published import Outcome, Published
@@ -25,50 +33,119 @@ from verify.audit.sorting import Sorter
 from verify.audit.sources import Source
 from verify.audit.tally import Tally
 
-__all__ = ["audit"]
+__all__ = ["audit", "estimate"]
 
 
 def audit(source: Source, options: Options) -> Report:
     """Audit `source`. Raises `MisuseError` for what is asked wrongly; what can't be read is in the report."""
-    with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as folder:
-        return _audit(source, options, Path(folder))
-
-
-def _audit(source: Source, options: Options, folder: Path) -> Report:
     began_s = source.clock.monotonic_s()
-    moment = Moment(now=source.clock.now(), grace_s=options.grace_s, depth=options.depth, layout=source.layout)
-    tally = Tally(options=options, moment=moment)
-    gatherer = Gatherer(source=source, depth=options.depth, folder=folder)
-    published = Published(source, moment, gatherer, folder)
-    provider = ProviderSide(source, moment)
-    _unreachable(source, tally, provider)
-    enumeration = Enumeration(source=source, tally=tally, gatherer=gatherer, folder=folder)
-    joining = Joining(source=source, tally=tally, gatherer=gatherer, published=published, provider=provider)
-    with Sorter(folder, "batches") as batches, Sorter(folder, "names") as names:
-        enumeration.fill(batches)
-        tally.report(provider.gather(batches, names))
-        joining.batches(batches, names)
-        with tally.covering("table", "index", ("B",)):
-            joining.names(names)
-            joining.ask_the_index_again()
-    _collections(source, tally, published, enumeration.collections)
-    tally.report(list(provider.failed_and_completed(tally.findings)))
-    return tally.as_report(source, source.clock.monotonic_s() - began_s)
+    with _begun(source, options) as begun:
+        total = None
+        if options.on_estimate is not None:
+            said = begun.estimate()
+            total = said.batches
+            options.on_estimate(said)
+        begun.join(total)
+        begun.collections()
+        return begun.tally.as_report(source, source.clock.monotonic_s() - began_s)
 
 
-def _unreachable(source: Source, tally: Tally, provider: ProviderSide) -> None:
-    for port, reason in source.unreachable.items():
-        tally.report([found("A901", f"{port}:", reason=reason)])
-        if port == "provider":
-            provider.state = State.NOT_EVALUATED
+def estimate(source: Source, options: Options) -> Estimate:
+    """What `audit` would call, after finding every batch and reading none."""
+    with _begun(source, options) as begun:
+        return begun.estimate()
 
 
-def _collections(source: Source, tally: Tally, published: Published, kinds: Iterable[Kind]) -> None:
-    for kind in kinds:
-        if not source.kinds or kind in source.kinds:
-            published.know(kind)
-    for outcome in published.finish():
-        _count(tally, outcome)
+@contextmanager
+def _begun(source: Source, options: Options) -> Iterator[_Audit]:
+    """An audit that has found every batch."""
+    with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as name:
+        folder = Path(name)
+        with Sorter(folder, "batches") as batches, Sorter(folder, "names") as names:
+            begun = _Audit.of(source, options, folder, batches, names)
+            begun.enumerate()
+            yield begun
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Audit:
+    """The parts of one audit, and their order."""
+
+    source: Source
+    tally: Tally
+    enumeration: Enumeration
+    joining: Joining
+    published: Published
+    provider: ProviderSide
+    batches: Sorter
+    names: Sorter
+
+    @classmethod
+    def of(cls, source: Source, options: Options, folder: Path, batches: Sorter, names: Sorter) -> _Audit:
+        """All parts of it, nothing read yet."""
+        moment = Moment(now=source.clock.now(), grace_s=options.grace_s, depth=options.depth, layout=source.layout)
+        tally = Tally(options=options, moment=moment)
+        gatherer = Gatherer(source=source, depth=options.depth, folder=folder)
+        published = Published(source, moment, gatherer, folder)
+        provider = ProviderSide(source, moment)
+        return cls(
+            source=source,
+            tally=tally,
+            enumeration=Enumeration(source=source, tally=tally, gatherer=gatherer, folder=folder),
+            joining=Joining(source=source, tally=tally, gatherer=gatherer, published=published, provider=provider),
+            published=published,
+            provider=provider,
+            batches=batches,
+            names=names,
+        )
+
+    def enumerate(self) -> None:
+        """Find everything that names a batch."""
+        for port, reason in self.source.unreachable.items():
+            self.tally.report([found("A901", f"{port}:", reason=reason)])
+            if port == "provider":
+                self.provider.state = State.NOT_EVALUATED
+        self.enumeration.fill(self.batches)
+        self.tally.report(self.provider.gather(self.batches, self.names))
+
+    def estimate(self) -> Estimate:
+        """What all of it calls. Reads the pointer of each collection."""
+        pointers = [self._pointer(kind) for kind in self._kinds()]
+        made = Counter(self.source.calls.counts)
+        depth = self.tally.options.depth
+        groups = (entries_of(payloads) for _, payloads in self.batches.groups())
+        limited = self.tally.options.limited
+        count, calls = calls_of_batches(groups, depth, provider=self.source.provider is not None, limited=limited)
+        every = made + Counter(calls)
+        for versions in pointers:
+            every += Counter(calls_of_collection(versions, depth))
+            every["vectors.reading"] += bool(versions and depth.reads_content and self.source.vectors is not None)
+        return Estimate(depth=depth, batches=count, calls=dict(every), made=dict(made), prices=dict(self.source.prices))
+
+    def _pointer(self, kind: Kind) -> int:
+        """How many versions were published."""
+        pointer = envelope(self.source.objects, Latest, self.source.layout.latest_key(kind.database))
+        return max(1, pointer.n) if isinstance(pointer, Latest) else 0
+
+    def _kinds(self) -> Iterator[Kind]:
+        """Collections that have a ledger and are in scope."""
+        kinds = self.source.kinds
+        return (kind for kind in self.enumeration.collections if not kinds or kind in kinds)
+
+    def join(self, total: int | None) -> None:
+        """Check each batch, and the names and the index that they share."""
+        self.joining.batches(self.batches, self.names, total=total)
+        with self.tally.covering("table", "index", ("B",)):
+            self.joining.names(self.names)
+            self.joining.ask_the_index_again()
+
+    def collections(self) -> None:
+        """Check what is published, and every record against it."""
+        for kind in self._kinds():
+            self.published.know(kind)
+        for outcome in self.published.finish():
+            _count(self.tally, outcome)
+        self.tally.report(list(self.provider.failed_and_completed(self.tally.findings)))
 
 
 def _count(tally: Tally, outcome: Outcome) -> None:

@@ -70,9 +70,10 @@ class Enumeration:
                 else:
                     info = entry.info
                     executions.add(entry.id, _encode((entry.what, info.key, info.size_bytes, info.modified_at)))
+            total = sum(1 for _ in executions.groups())
             for done, (execution_id, payloads) in enumerate(executions.groups(), 1):
                 self._execution(execution_id, dict(map(_info, payloads)), batches)
-                self.tally.options.on_progress(Progress(stage="executions", done=done))
+                self.tally.options.on_progress(Progress(stage="executions", done=done, total=total))
 
     def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], batches: Sorter) -> None:
         execution = self.gatherer.execution(execution_id, present)

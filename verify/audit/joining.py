@@ -49,8 +49,8 @@ class Joining:
     provider: ProviderSide
     _index_doubts: list[str] = attrs.field(factory=list)
 
-    def batches(self, batches: Sorter, names: Sorter) -> None:
-        """Check every batch; remember under which name the provider has it."""
+    def batches(self, batches: Sorter, names: Sorter, *, total: int | None = None) -> None:
+        """Check every batch; remember under which name the provider has it. `total`: how many there are, if known."""
         done = 0
         for block in blocks(batches.groups(), block_size(content=self.tally.options.depth.reads_content)):
             named = [(name, entries_of(payloads)) for name, payloads in block]
@@ -66,7 +66,7 @@ class Joining:
                 states = dict.fromkeys(FAMILIES_OF_BATCHES, State.NOT_EVALUATED)
                 self.tally.ledger.add("batches", states, len(block))
             done += len(block)
-            self.tally.options.on_progress(Progress(stage="batches", done=done))
+            self.tally.options.on_progress(Progress(stage="batches", done=done, total=total))
 
     def _batch(self, batch: Batch) -> None:
         tally, moment = self.tally, self.tally.moment
