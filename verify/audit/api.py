@@ -120,6 +120,7 @@ def check(
     suppressions: Iterable[Suppression] | str | Path = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_estimate: Callable[[Estimate], None] | None = None,
+    resume: str | Path | None = None,
 ) -> Report:
     """Audit a source, or a root directory. Reads only.
 
@@ -128,7 +129,8 @@ def check(
     `scope`: of `objects`, `table`, `vectors`, `provider` those to read (the first two always); none: all there are.
     `suppressions`: findings that somebody lives with for a while, or the TOML file that has them.
     `grace_s`: what is younger may still be on its way. `on_estimate` is told what will be called, before batches are read.
-    What can't be read is in the report, and raises nothing.
+    `resume`: a directory for what has been checked; an audit that was interrupted goes on where the same is asked again, and
+    one that has ended removes it. What can't be read is in the report, and raises nothing.
     """
     with _opened(source) as opened:
         options = Options(
@@ -141,6 +143,7 @@ def check(
             suppressions=_suppressions(suppressions),
             on_progress=on_progress,
             on_estimate=on_estimate,
+            state=Path(resume) if resume is not None else None,
         )
         return audit(_within(opened, frozenset(scope)), options)
 

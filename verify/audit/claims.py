@@ -157,40 +157,66 @@ class Claims:
         self._runs: list[Path] = []
         self._merged: list[Path] = []
         """Runs of `RUNS_MAX` runs each."""
+        self._old: list[Path] = []
+        self._old_batches = 0
+        self.obsolete: list[Path] = []
+        """Runs that were merged, to be removed once nobody counts on them."""
         self._made = 0
         self.batches: list[str] = []
         """The batch behind each number."""
         self.rows = 0
 
-    def add(self, batch: Batch) -> None:
-        """Take in one batch. `StorageFull`."""
+    def restore(self, files: Sequence[str], batches: int) -> None:
+        """Begin with the runs of an interrupted audit; of their `batches` numbers only those count that `keep` names."""
+        self._old = [self._folder / name for name in files]
+        self._old_batches = batches
+        self._made = max((int(path.stem.rpartition("-")[2]) for path in self._old), default=0)
+        self.batches = [""] * batches
+
+    def keep(self, number: int, batch_id: str) -> None:
+        """The claims of this batch stand as they were."""
+        self.batches[number] = batch_id
+
+    @property
+    def files(self) -> list[str]:
+        """All that was taken in, as files of its folder. `StorageFull`."""
+        if self._held:
+            self._spill()
+        return [path.name for path in (*self._old, *self._merged, *self._runs)]
+
+    def add(self, batch: Batch) -> int:
+        """Take in one batch; the number it has, -1 where it has no claims. `StorageFull`."""
         table = claims_of(batch, len(self.batches))
         if table is None:
-            return
+            return -1
         self.batches.append(batch.batch_id)
         self._held.append(table)
         self._held_rows += table.num_rows
         self.rows += table.num_rows
         if self._held_rows >= self._run_rows:
             self._spill()
+        return len(self.batches) - 1
 
     def streams(self) -> list[Iterator[Any]]:
         """Sorted runs as streams of batches; may be read again."""
         if self._held:
             self._spill()
-        return [_read(path) for path in (*self._merged, *self._runs)]
+        return [*map(self._kept, self._old), *map(_read, (*self._merged, *self._runs))]
+
+    def _kept(self, path: Path) -> Iterator[Any]:
+        kept = np.array([bool(name) for name in self.batches[: self._old_batches]])
+        return (batch.filter(pa.array(kept[np.asarray(batch.column("batch"))])) for batch in _read(path))
 
     def _spill(self) -> None:
         table = pa.concat_tables(self._held)
-        self._held, self._held_rows = [], 0
         table = table.take(pc.sort_indices(table.column("id"))).combine_chunks()
         self._runs.append(self._write(table.to_batches(BATCH_ROWS)))
+        self._held, self._held_rows = [], 0  # last: who is interrupted still holds all that was taken in
         del table
         pa.default_memory_pool().release_unused()  # else the allocator keeps a run's memory while others are joined
         if len(self._runs) >= self._runs_max:
             self._merged.append(self._write(merged([_read(path) for path in self._runs])))
-            for path in self._runs:
-                path.unlink()
+            self.obsolete += self._runs
             self._runs = []
 
     def _write(self, batches: Iterable[Any]) -> Path:

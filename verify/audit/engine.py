@@ -19,16 +19,16 @@ from embedpipe.model import Kind
 from embedpipe.wire import Latest
 from verify.audit.checks import Moment, found
 from verify.audit.coverage import State
-from verify.audit.entries import entries_of
 from verify.audit.enumeration import Enumeration
 from verify.audit.estimate import Estimate, calls_of_batches, calls_of_collection
 from verify.audit.gather import Gatherer
-from verify.audit.joining import Joining
+from verify.audit.joining import Joining, named
 from verify.audit.objects import envelope
 from verify.audit.options import Options
 from verify.audit.provider import ProviderSide
 from verify.audit.published import Outcome, Published
 from verify.audit.report import Report
+from verify.audit.resuming import Journal
 from verify.audit.sorting import Sorter
 from verify.audit.sources import Source
 from verify.audit.tally import Tally
@@ -58,13 +58,35 @@ def estimate(source: Source, options: Options) -> Estimate:
 
 @contextmanager
 def _begun(source: Source, options: Options) -> Iterator[_Audit]:
-    """An audit that has found every batch."""
-    with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as name:
-        folder = Path(name)
-        with Sorter(folder, "batches") as batches, Sorter(folder, "names") as names:
-            begun = _Audit.of(source, options, folder, batches, names)
-            begun.enumerate()
+    """An audit that has found every batch. What it was doing is kept where it is interrupted and has a place for it."""
+    with (
+        _folder(source, options) as (folder, journal),
+        Sorter(folder, "batches") as batches,
+        Sorter(folder, "names") as names,
+    ):
+        begun = _Audit.of(source, options, folder, batches, names, journal)
+        begun.enumerate()
+        if journal is not None:
+            journal.known(batches)
+        try:
             yield begun
+        except BaseException:
+            begun.joining.checkpoint()
+            raise
+
+
+@contextmanager
+def _folder(source: Source, options: Options) -> Iterator[tuple[Path, Journal | None]]:
+    if options.state is None:
+        with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as name:
+            yield Path(name), None
+        return
+    journal = Journal.open(options.state, source, options)
+    try:
+        yield journal.folder, journal
+    finally:
+        journal.close()
+    journal.remove()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -81,18 +103,37 @@ class _Audit:
     names: Sorter
 
     @classmethod
-    def of(cls, source: Source, options: Options, folder: Path, batches: Sorter, names: Sorter) -> _Audit:
-        """All parts of it, nothing read yet."""
-        moment = Moment(now=source.clock.now(), grace_s=options.grace_s, depth=options.depth, layout=source.layout)
+    def of(
+        cls,
+        source: Source,
+        options: Options,
+        folder: Path,
+        batches: Sorter,
+        names: Sorter,
+        journal: Journal | None,
+    ) -> _Audit:
+        """All parts of it, nothing read yet. One that goes on counts ages from when it first began."""
+        now = source.clock.now()
+        if journal is not None:
+            now, options = journal.question.now, attrs.evolve(options, since=journal.question.since)
+        moment = Moment(now=now, grace_s=options.grace_s, depth=options.depth, layout=source.layout)
         tally = Tally(options=options, moment=moment)
         gatherer = Gatherer(source=source, depth=options.depth, folder=folder)
         published = Published(source, moment, gatherer, folder)
+        published.restored = journal.stored if journal is not None else {}
         provider = ProviderSide(source, moment)
         return cls(
             source=source,
             tally=tally,
             enumeration=Enumeration(source=source, tally=tally, gatherer=gatherer, folder=folder),
-            joining=Joining(source=source, tally=tally, gatherer=gatherer, published=published, provider=provider),
+            joining=Joining(
+                source=source,
+                tally=tally,
+                gatherer=gatherer,
+                published=published,
+                provider=provider,
+                journal=journal,
+            ),
             published=published,
             provider=provider,
             batches=batches,
@@ -113,7 +154,7 @@ class _Audit:
         pointers = [self._pointer(kind) for kind in self._kinds()]
         made = Counter(self.source.calls.counts)
         depth = self.tally.options.depth
-        groups = (entries_of(payloads) for _, payloads in self.batches.groups())
+        groups = ((entries, bool(before)) for _, entries, before in named(self.batches))
         limited = self.tally.options.limited
         count, calls = calls_of_batches(groups, depth, provider=self.source.provider is not None, limited=limited)
         every = made + Counter(calls)

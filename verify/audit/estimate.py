@@ -61,9 +61,10 @@ class Estimate:
 
 
 def calls_of_batches(
-    groups: Iterable[tuple[Entry, ...]], depth: Depth, *, provider: bool, limited: bool = False
+    groups: Iterable[tuple[tuple[Entry, ...], bool]], depth: Depth, *, provider: bool, limited: bool = False
 ) -> tuple[int, Mapping[str, int]]:
-    """How many batches there are, and the calls of reading them; each is given as what names it.
+    """How many batches there are, and the calls of reading them; each is given as what names it, and whether it was
+    checked before an interruption.
 
     `limited`: of those that no execution in scope has listed, nothing but the row is read.
     """
@@ -71,11 +72,12 @@ def calls_of_batches(
     count = ended = 0
     for block in blocks(groups, block_size(content=depth.reads_content)):
         count += len(block)
-        retries = sum(_has_retry(entries) for entries in block)
+        retries = sum(_has_retry(entries) for entries, _ in block)
         found["table.get_many"] += _pages(len(block)) + _pages(retries)
-        for entries in block:
+        for entries, done in block:
             ended += sum(has_ended(entry.status) for entry in only(entries, Provided))
-            if depth.reads_content and not (limited and not only(entries, Listed) and not only(entries, Polled)):
+            beyond = limited and not only(entries, Listed) and not only(entries, Polled)
+            if depth.reads_content and not done and not beyond:
                 found["objects.get"] += _objects(entries)
                 found["provider.content"] += _files(entries) if provider else 0
     found["table.get_many"] += _pages(ended) if provider else 0

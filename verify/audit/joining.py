@@ -5,7 +5,7 @@ A finding is reported when a second reading finds it again; what the index alone
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -15,19 +15,20 @@ from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
 from verify.audit.checks import BatchCheck, Moment, deltas, found, not_covered, poll, provider, records, rows
 from verify.audit.coverage import State
-from verify.audit.entries import Entry, Indexed, decoded, entries_of
+from verify.audit.entries import Checked, Entry, Indexed, decoded, entries_of, only
 from verify.audit.findings import Finding
 from verify.audit.gather import Gatherer
 from verify.audit.options import Progress
 from verify.audit.provider import ProviderSide, is_entry
 from verify.audit.published import Published
+from verify.audit.resuming import Journal, checked, evidence_of, findings_of, states_of
 from verify.audit.rows import Batch, block_size, blocks, healthy_rows
 from verify.audit.sorting import Sorter
 from verify.audit.sources import Source
 from verify.audit.states import FAMILIES_OF_BATCHES, batch_states, unseen
 from verify.audit.tally import Tally, confirmed
 
-__all__ = ["Joining"]
+__all__ = ["Joining", "named"]
 
 CHECKS: Final[tuple[BatchCheck, ...]] = (
     *poll.BATCH_CHECKS,
@@ -47,47 +48,85 @@ class Joining:
     gatherer: Gatherer
     published: Published
     provider: ProviderSide
+    journal: Journal | None = None
     _index_doubts: list[str] = attrs.field(factory=list)
 
     def batches(self, batches: Sorter, names: Sorter, *, total: int | None = None) -> None:
         """Check every batch; remember under which name the provider has it. `total`: how many there are, if known."""
         done = 0
-        for block in blocks(batches.groups(), block_size(content=self.tally.options.depth.reads_content)):
-            named = [(name, entries_of(payloads)) for name, payloads in block]
+        for block in blocks(named(batches), block_size(content=self.tally.options.depth.reads_content)):
             try:
-                for batch in self.gatherer.batches(named, wanted=self._wanted):
-                    self._batch(batch)
-                    row = batch.known_row
-                    if row is not None and row.provider_batch_id is not None:
-                        names.add(row.provider_batch_id, row.batch_id.encode())
+                self._block(block, names)
             except (ServiceError, CorruptData) as error:
-                first = [name for name, _ in block[:20]]
+                first = [name for name, *_ in block[:20]]
                 self.tally.report([found("A901", "table:", *first, reason=error.message)])
                 states = dict.fromkeys(FAMILIES_OF_BATCHES, State.NOT_EVALUATED)
                 self.tally.ledger.add("batches", states, len(block))
             done += len(block)
+            if self.journal is None or self.journal.is_due:
+                self.checkpoint()
             self.tally.options.on_progress(Progress(stage="batches", done=done, total=total))
 
-    def _batch(self, batch: Batch) -> None:
+    def _block(self, block: list[Named], names: Sorter) -> None:
+        known = {name: before for name, _, before in block if before}
+
+        def to_be_read(batch: Batch) -> bool:
+            return self._wanted(batch) and self._unchanged(batch, known) is None
+
+        for batch in self.gatherer.batches([(name, entries) for name, entries, _ in block], wanted=to_be_read):
+            self._batch(batch, self._unchanged(batch, known))
+            row = batch.known_row
+            if row is not None and row.provider_batch_id is not None:
+                names.add(row.provider_batch_id, row.batch_id.encode())
+
+    def _unchanged(self, batch: Batch, known: Mapping[str, tuple[Checked, ...]]) -> Checked | None:
+        """What is known of a batch whose evidence is as it was."""
+        before = known.get(batch.batch_id)
+        evidence = evidence_of(batch, self.provider.state) if before else b""
+        return next((entry for entry in before or () if entry.evidence == evidence), None)
+
+    def checkpoint(self) -> None:
+        """What was checked up to here is not read again after an interruption."""
+        if self.journal is not None:
+            self.journal.checkpoint(self.published.stored())
+        self.published.forget()
+
+    def _batch(self, batch: Batch, known: Checked | None) -> None:
         tally, moment = self.tally, self.tally.moment
         if not self._wanted(batch):
             tally.ledger.add("batches", dict.fromkeys(FAMILIES_OF_BATCHES, State.OUT_OF_SCOPE))
             return
         if any(rows.in_index(batch, moment)):
             self._index_doubts.append(batch.batch_id)
-        already = len(tally.findings)
-        candidates = list(_checked(batch, moment))
+        self.provider.note(batch)
+        first = batch
+        if known is not None:
+            findings, states = list(findings_of(known)), states_of(known)
+        else:
+            batch, findings = self._looked_at(batch)
+            states = batch_states(batch, moment, provider=self.provider.state_of(batch))
+        tally.report(findings)
+        shown = states | {
+            f.family: State.SUPPRESSED for f in findings if f.code in tally.options.codes and tally.is_suppressed(f)
+        }
+        number, unretried = self.published.add(batch, checked=shown["R"] is State.CHECKED, known=known)
+        tally.ledger.add("batches", shown)
+        if self.journal is None or known is not None or any(finding.code == "A901" for finding in findings):
+            return
+        if moment.depth.reads_content:
+            evidence = evidence_of(first, self.provider.state)
+            self.journal.note(batch.batch_id, checked(evidence, findings, states, number=number, unretried=unretried))
+
+    def _looked_at(self, batch: Batch) -> tuple[Batch, list[Finding]]:
+        """What is wrong with a batch; the batch as a second reading shows it, where the first found something."""
+        findings: list[Finding] = []
+        candidates = list(_checked(batch, self.tally.moment))
         if candidates:
             batch = self.gatherer.again(batch)
-            tally.report(confirmed(candidates, _checked(batch, moment)))
-        tally.report(not_covered(part, batch.batch_id) for part in unseen(batch))
-        tally.report(self.provider.answers(batch))
-        states = batch_states(batch, moment, provider=self.provider.state_of(batch))
-        for finding in tally.findings[already:]:
-            if tally.is_suppressed(finding):
-                states[finding.family] = State.SUPPRESSED
-        tally.ledger.add("batches", states)
-        self.published.add(batch, checked=states["R"] is State.CHECKED)
+            findings += confirmed(candidates, _checked(batch, self.tally.moment))
+        findings += (not_covered(part, batch.batch_id) for part in unseen(batch))
+        findings += self.provider.answers(batch)
+        return batch, findings
 
     def _wanted(self, batch: Batch) -> bool:
         row, options = batch.known_row, self.tally.options
@@ -134,6 +173,19 @@ class Joining:
             if other >= name:
                 return other == name
         return False
+
+
+Named = tuple[str, tuple[Entry, ...], tuple[Checked, ...]]
+"""A batch_id, what names it, and what was found when it was checked before."""
+
+
+def named(batches: Sorter) -> Iterator[Named]:
+    """Every batch that something names now."""
+    for name, payloads in batches.groups():
+        entries = entries_of(payloads)
+        now = tuple(entry for entry in entries if not isinstance(entry, Checked))
+        if now:
+            yield name, now, only(entries, Checked)
 
 
 def _checked(batch: Batch, moment: Moment) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import attrs
 
@@ -56,6 +57,8 @@ class Options:
     """Only these, and the batches that they listed; empty: all."""
     suppressions: tuple[Suppression, ...] = ()
     on_progress: Callable[[Progress], None] = lambda _: None
+    state: Path | None = None
+    """Where an audit that is interrupted keeps what it has checked, and goes on; None: nowhere."""
     on_estimate: Callable[[Estimate], None] | None = None
     """Told what the audit will call, before it reads batch by batch; None: that is not worked out."""
 
