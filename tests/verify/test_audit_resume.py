@@ -59,6 +59,23 @@ def test_it_goes_on_to_the_same_report(codes: list[str], moments: list[int], dat
     assert said(report) == said(plain)
 
 
+@pytest.mark.parametrize("code", [None, "D402", "O105", "R101", "R105"])
+def test_what_was_found_before_is_in_the_report(code: str | None, tmp_path: Path) -> None:
+    """Interrupted among the batches, and after them; twice."""
+    plant = Plant()
+    if code in MUTATORS:
+        MUTATORS[code][0](plant)
+    asked: dict[str, Any] = {"depth": "vectors", "grace_s": -1}
+    plain = check(source_of(plant.world, provider=plant.provider), **asked)
+    calls = sum(plain.calls.values())
+    for nth in (calls * 2 // 3, calls - 2):
+        for again in (nth, 60):
+            dies(lambda nth=again: check(dying(plant, nth), resume=tmp_path / "state", **asked))  # type: ignore[misc]
+            assert (tmp_path / "state").exists()
+        report = check(source_of(plant.world, provider=plant.provider), resume=tmp_path / "state", **asked)
+        assert said(report) == said(plain)
+
+
 def interrupted(plant: Plant, state: Path, *, after: int = 100) -> None:
     assert dies(lambda: check(dying(plant, after), depth="vectors", resume=state))
     assert (state / "audit.json").exists()
