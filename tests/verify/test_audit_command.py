@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from embedpipe.cli import cli
+from tests.verify.auditing import CtrlC
 from verify.audit.catalogue import RULES
 
 
@@ -111,6 +113,37 @@ def test_a_wrong_question_ends_with_one_sentence(
     assert ended.exit_code == 2
     assert said in ended.stderr
     assert ended.stdout == ""
+
+
+def test_a_dry_run_says_what_would_be_called(root: Path) -> None:
+    said = call("verify", "check", "--root", root, "--dry-run", "--depth", "vectors")
+    assert (said.exit_code, said.stdout.count("\n")) == (0, 1)
+    assert said.stdout.startswith("2 batches at depth vectors: ")
+    assert said.stdout.endswith("at no charge\n")
+    document: Any = json.loads(call("verify", "check", "--root", root, "--dry-run", "--json").stdout)
+    real: Any = json.loads(call("verify", "check", "--root", root, "--json").stdout)
+    real["calls"]["objects.get"] += 1  # an estimate reads the pointer of each collection
+    assert document["calls"] == real["calls"]
+    assert document["dollars"] == 0
+
+
+@pytest.mark.parametrize("given", [None, "state"])
+def test_ctrl_c_names_the_command_that_goes_on(root: Path, tmp_path: Path, given: str | None) -> None:
+    objects = "objects.backend=tests.verify.auditing:CtrlC", f"objects.root={root}/objects"
+    command = ["verify", "check", "--root", str(root), "--depth", "vectors", "--set", objects[0], "--set", objects[1]]
+    CtrlC.nth = 10
+    ended = call(*command, *(["--resume", tmp_path / given] if given else []))
+    assert (ended.exit_code, ended.stdout) == (130, "")
+    words = shlex.split(ended.stderr.partition("Go on with: ")[2])
+    state = Path(words[-1])
+    assert words == ["embedpipe", *command, "--resume", str(state)]
+    assert state.exists()
+    assert given is None or state == tmp_path / given
+    other = call("verify", "check", "--root", root, "--resume", state)
+    assert (other.exit_code, "is the state of another audit" in other.stderr) == (2, True)
+    ended = call(*words[1:])
+    assert (ended.exit_code, ended.stdout[:6]) == (0, "CLEAN:")
+    assert not state.exists()
 
 
 def test_explain_knows_every_code() -> None:

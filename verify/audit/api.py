@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -24,6 +24,9 @@ from verify.audit.findings import WrongQuestion, severity_named
 from verify.audit.options import Options, Progress, Suppression
 from verify.audit.report import Report
 from verify.audit.sources import Source
+
+if TYPE_CHECKING:
+    from embedpipe.config import Config
 
 __all__ = ["check", "estimate", "root"]
 
@@ -42,17 +45,19 @@ def root(
     kind: Kind | str | None = None,
     config_file: str | Path | None = None,
     layout: Layout | str | Path | None = None,
+    config: Config | None = None,
 ) -> Source:
     """What a local runner left in the root directory `path`; of one kind only where `kind` names it.
 
-    Opens the stores of its configuration for reading. `layout`: the names of a pipeline that was not built with embedpipe,
-    or the TOML file that has them. `WrongQuestion` where nothing is there, `ConfigError`.
+    Opens the stores of its configuration for reading; that is found in the root unless `config` is given. `layout`: the names
+    of a pipeline that was not built with embedpipe, or the TOML file that has them. `WrongQuestion` where nothing is there,
+    `ConfigError`.
     """
     from embedpipe.assembly import close, construct
     from embedpipe.backends.system import SystemClock
     from embedpipe.config import Config
 
-    config = Config.load(path, file=config_file)
+    config = config or Config.load(path, file=config_file)
     if config.objects.backend == "files" and not config.root.is_dir():
         raise WrongQuestion(f"{config.root}: nothing is there.", hint="Check the name of the root.")
     if isinstance(layout, str | Path):

@@ -17,7 +17,7 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from embedpipe.errors import full_disk
+from embedpipe.errors import Interrupted, full_disk
 
 if TYPE_CHECKING:
     from verify.audit.estimate import Estimate
@@ -85,10 +85,16 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     callback=_outputs,
     help="text, jsonl, junit or sarif, to stdout or a file; repeatable. [default: text]",
 )
+@click.option("--resume", metavar="DIR", help="Keep there what has been checked, and go on where that was interrupted.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be called, and what that costs.")
 @common
 def check(
-    settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str | None, dry_run: bool, **asked: Any
+    settings: Settings,
+    outputs: tuple[tuple[str, str], ...],
+    layout: str | None,
+    dry_run: bool,
+    resume: str | None,
+    **asked: Any,
 ) -> int:
     """Audit what runs left behind: is everything there, and is what says COMPLETED proven? Changes nothing.
 
@@ -102,7 +108,7 @@ def check(
     import verify
 
     config = settings.load()
-    source = verify.root(config.root, kind=settings.kind, config_file=config.file, layout=layout)
+    source = verify.root(config.root, kind=settings.kind, layout=layout, config=config)
     lists = {name: _codes(asked.pop(name)) for name in ("select", "ignore", "scope")}
     try:
         if dry_run:
@@ -110,12 +116,13 @@ def check(
                 verify.estimate(source, **{name: {**asked, **lists}[name] for name in ESTIMATED}), as_json=settings.json
             )
             return 0
-        with _progress(quiet=settings.quiet) as (on_progress, on_estimate):
+        with _progress(quiet=settings.quiet) as (on_progress, on_estimate), _resumable(resume) as state:
             report = verify.check(
                 source,
                 **{**asked, **lists, "suppressions": asked["suppressions"] or ()},
                 on_progress=on_progress,
                 on_estimate=on_estimate,
+                resume=state,
             )
     finally:
         source.close()
@@ -126,6 +133,36 @@ def check(
 def _codes(values: tuple[str, ...] | str | None) -> list[str]:
     values = (values,) if isinstance(values, str) else values or ()
     return [code.strip() for value in values for code in value.split(",") if code.strip()]
+
+
+@contextmanager
+def _resumable(resume: str | None) -> Iterator[Path]:
+    """Where the state of this audit is. Ctrl-C leaves it there, and says how to go on; nothing else does."""
+    import shutil
+    import tempfile
+
+    state = Path(resume) if resume is not None else Path(tempfile.mkdtemp(prefix="embedpipe-verify-"))
+    try:
+        yield state
+    except KeyboardInterrupt:
+        # `from None`: nothing is wrong, so there is no traceback to show.
+        raise Interrupted("Interrupted; what has been checked is kept.", hint=f"Go on with: {_again(state)}") from None
+    except BaseException:
+        if resume is None:
+            shutil.rmtree(state)
+        raise
+
+
+def _again(state: Path) -> str:
+    """This very command, going on."""
+    import shlex
+
+    given = list(click.get_current_context().find_root().obj or ())
+    if "--resume" in given:
+        at = given.index("--resume")
+        del given[at : at + 2]
+    given = [one for one in given if not one.startswith("--resume=")]
+    return shlex.join(["embedpipe", *given, "--resume", str(state)])
 
 
 def _say(estimate: Estimate, *, as_json: bool) -> None:
