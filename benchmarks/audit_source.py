@@ -36,6 +36,7 @@ CREATED_AT = "2026-01-01T00:00:00Z"
 VERSION = "1-bench"
 BATCHES_PER_EXECUTION = 1_000
 CATALOG_BATCH_ROWS = 4_096
+DIMENSIONS = 8
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +46,7 @@ class Shape:
     batches: int
     rows: int = 0
     """Records of one batch."""
-    dimensions: int = 8
+    dimensions: int = DIMENSIONS
 
     @property
     def executions(self) -> int:

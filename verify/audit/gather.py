@@ -17,7 +17,7 @@ from verify.audit.deltas import downloaded, key_columns, read_delta, sha256_of
 from verify.audit.entries import Entry, Indexed, Opened, Provided, Stored, only
 from verify.audit.executions import Execution, facts_by_batch, read_execution
 from verify.audit.keys import EXECUTION_KEYS
-from verify.audit.objects import Unreadable, envelope, guarded
+from verify.audit.objects import Unreadable, envelope, guarded, too_large
 from verify.audit.rows import Batch, healthy_rows
 from verify.audit.sources import Source
 
@@ -94,9 +94,14 @@ class Gatherer:
             return plain
         # After the row: a row that has ended has a register, whoever ends it meanwhile.
         there = plain.is_stored or plain.known_row is not None
-        register = envelope(self.source.objects, Result, plain.register_key) if there else None
+        register = self._register(plain) if there else None
         read = attrs.evolve(plain, register=register)
         return attrs.evolve(read, delta=self._delta(read), records=self._records(read))
+
+    def _register(self, plain: Batch) -> Result | Unreadable:
+        size_bytes = max((entry.size_bytes for entry in only(plain.entries, Stored)), default=0)
+        key = plain.register_key
+        return too_large(key, size_bytes) or envelope(self.source.objects, Result, key)
 
     def _delta(self, batch: Batch) -> Any:
         result = batch.terminal_result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
@@ -19,11 +19,22 @@ from embedpipe.errors import MisuseError, Transient
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
 from embedpipe.limits import BATCH_GET_KEYS_MAX, LIST_PAGE_KEYS, PROVIDER_LIST_PAGE, Policy
-from embedpipe.model import BatchRow, Blob, BlobInfo, Kind, ProviderBatch
-from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorStore
+from embedpipe.model import BatchRow, Blob, BlobInfo, Hit, Kind, ProviderBatch
+from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorRows, VectorStore
 from embedpipe.retry import RetryPolicy
 
-__all__ = ["Calls", "ReadOnlyBlobStore", "ReadOnlyProvider", "ReadOnlyTable", "ReadOnlyVectors", "Source"]
+if TYPE_CHECKING:
+    from embedpipe.ports import Vectors
+
+__all__ = [
+    "Calls",
+    "ReadOnlyBlobStore",
+    "ReadOnlyCollection",
+    "ReadOnlyProvider",
+    "ReadOnlyTable",
+    "ReadOnlyVectors",
+    "Source",
+]
 
 T = TypeVar("T")
 
@@ -192,6 +203,37 @@ class ReadOnlyProvider:
         _refuse(f"provider.delete_file {file_id}")
 
 
+class ReadOnlyCollection:
+    """A `Collection` that refuses to write."""
+
+    def __init__(self, inner: Collection) -> None:
+        self._inner = inner
+
+    def get(self, ids: Sequence[str]) -> VectorRows:
+        """As the port says."""
+        return self._inner.get(ids)
+
+    def ids(self, *, after: str = "") -> Iterator[str]:
+        """As the port says."""
+        return self._inner.ids(after=after)
+
+    def count(self) -> int:
+        """As the port says."""
+        return self._inner.count()
+
+    def search(self, vector: Vectors, k: int) -> list[Hit]:
+        """As the port says."""
+        return self._inner.search(vector, k)
+
+    def upsert(self, rows: VectorRows) -> None:
+        """Refused."""
+        _refuse(f"collection.upsert of {len(rows.ids)} rows")
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Refused."""
+        _refuse(f"collection.delete of {len(ids)} rows")
+
+
 class ReadOnlyVectors:
     """A `VectorStore` that is never opened for editing."""
 
@@ -199,10 +241,12 @@ class ReadOnlyVectors:
         self._inner = inner
         self._calls = calls
 
-    def reading(self, database: str, collection: str, *, version: str) -> AbstractContextManager[Collection]:
+    @contextmanager
+    def reading(self, database: str, collection: str, *, version: str) -> Iterator[Collection]:
         """As the port says."""
         self._calls.counts["vectors.reading"] += 1
-        return self._inner.reading(database, collection, version=version)
+        with self._inner.reading(database, collection, version=version) as opened:
+            yield ReadOnlyCollection(opened)
 
     def editing(
         self,
@@ -276,6 +320,7 @@ class Source:
 
 
 if TYPE_CHECKING:
+    _collection: type[Collection] = ReadOnlyCollection
     _objects: type[BlobStore] = ReadOnlyBlobStore
     _table: type[BatchTable] = ReadOnlyTable
     _provider: type[BatchProvider] = ReadOnlyProvider
