@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shlex
 import shutil
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from click.testing import CliRunner, Result
 
 from embedpipe.cli import cli
 from tests.verify.auditing import CtrlC
+from verify.audit import command
 from verify.audit.catalogue import RULES
+from verify.audit.estimate import Estimate
+from verify.audit.options import Progress
 
 
 def call(*args: str | Path) -> Result:
@@ -122,7 +128,6 @@ def test_a_dry_run_says_what_would_be_called(root: Path) -> None:
     assert said.stdout.endswith("at no charge\n")
     document: Any = json.loads(call("verify", "check", "--root", root, "--dry-run", "--json").stdout)
     real: Any = json.loads(call("verify", "check", "--root", root, "--json").stdout)
-    real["calls"]["objects.get"] += 1  # an estimate reads the pointer of each collection
     assert document["calls"] == real["calls"]
     assert document["dollars"] == 0
 
@@ -144,6 +149,31 @@ def test_ctrl_c_names_the_command_that_goes_on(root: Path, tmp_path: Path, given
     ended = call(*words[1:])
     assert (ended.exit_code, ended.stdout[:6]) == (0, "CLEAN:")
     assert not state.exists()
+
+
+def shown_on(terminal: bool) -> str:
+    """What the progress of an audit writes to stderr."""
+    reading, writing = pty.openpty() if terminal else os.pipe()
+    os.set_blocking(reading, False)
+    with open(writing, "w") as stream, redirect_stderr(stream), command._progress(quiet=False) as (show, tell):
+        assert tell is not None
+        tell(Estimate(depth="content", batches=1_200, calls={"objects.get": 7_200}, made={}))
+        show(Progress(stage="batches", done=100, total=1_200))
+        show(Progress(stage="executions", done=3))
+        stream.flush()
+        try:
+            shown = os.read(reading, 10_000).decode()
+        except BlockingIOError:
+            shown = ""
+    os.close(reading)
+    return shown
+
+
+def test_a_terminal_is_told_what_will_be_called_and_how_far_it_is() -> None:
+    shown = shown_on(terminal=True).replace("\r\033[K", "|")
+    assert "|1,200 batches at depth content: 7,200 objects.get; at no charge" in shown
+    assert shown.endswith("|batches: 100 of 1,200|executions: 3")
+    assert shown_on(terminal=False) == ""
 
 
 def test_explain_knows_every_code() -> None:

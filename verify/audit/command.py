@@ -203,7 +203,7 @@ def _renderer(name: str) -> Callable[[Report], str]:
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Callable[[Estimate], None] | None]]:
-    """On a terminal what will be called, and a line that is written over; a line now and then elsewhere."""
+    """On a terminal what will be called, and a line that is written over; elsewhere a line now and then."""
     if quiet or sys.stderr is None:
         yield lambda _: None, None
         return
@@ -223,9 +223,10 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Call
             click.echo(f"{progress.stage}: {progress.done:,}{of_all} checked", err=True)
 
     def tell(estimate: Estimate) -> None:
-        click.echo(f"\r\033[K{estimate.text}", err=True)
+        if terminal:
+            click.echo(f"\r\033[K{estimate.text}", err=True)
 
-    yield show, tell if terminal else None
+    yield show, tell
     if terminal:
         click.echo("\r\033[K", nl=False, err=True)
 
