@@ -33,6 +33,7 @@ RUN_ROWS: Final = 100_000
 """[ours] Claims sorted in memory at once: about 10 MB."""
 BATCH_ROWS: Final = 256
 """[ours] Of each run, in memory while runs are merged: a hundred runs, so ten million claims, hold a few MB."""
+SORT_PIECE_ROWS: Final = 8_192
 RUNS_MAX: Final = 128
 """[ours] Runs of one size before they are merged into one: bounds open files, and memory beyond ten million claims."""
 WINDOW_ROWS: Final = 8_192
@@ -209,8 +210,7 @@ class Claims:
 
     def _spill(self) -> None:
         table = pa.concat_tables(self._held)
-        table = table.take(pc.sort_indices(table.column("id"))).combine_chunks()
-        self._runs.append(self._write(table.to_batches(BATCH_ROWS)))
+        self._runs.append(self._write(_in_order(table)))
         self._held, self._held_rows = [], 0  # last: who is interrupted still holds all that was taken in
         del table
         pa.default_memory_pool().release_unused()  # else the allocator keeps a run's memory while others are joined
@@ -226,6 +226,14 @@ class Claims:
             for batch in batches:
                 writer.write_batch(batch)
         return path
+
+
+def _in_order(table: Any) -> Iterator[Any]:
+    """The rows of a table sorted by id, copied a piece at a time."""
+    order = pc.sort_indices(table.column("id"))
+    for start in range(0, table.num_rows, SORT_PIECE_ROWS):
+        piece = table.take(order.slice(start, SORT_PIECE_ROWS)).combine_chunks()
+        yield from piece.to_batches(BATCH_ROWS)
 
 
 def _read(path: Path) -> Iterator[Any]:
@@ -327,7 +335,7 @@ def merged(runs: Sequence[Iterable[Any]]) -> Iterator[Any]:
     """Sorted runs of claims as one sorted stream of batches."""
     for parts in windows(runs, ["claims"] * len(runs), side_by_side=len(runs)):
         table = pa.Table.from_batches([batch for part in parts for batch in part], schema=CLAIMS_SCHEMA)
-        yield from table.take(pc.sort_indices(table.column("id"))).combine_chunks().to_batches(BATCH_ROWS)
+        yield from _in_order(table)
 
 
 def matrix(column: Any) -> Any:
