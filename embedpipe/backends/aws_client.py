@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -46,8 +46,11 @@ class Connection:
         timeout_s: float = 60.0,
         session: Any = None,
         settings: Mapping[str, Any] | None = None,
+        hooks: Mapping[str, Callable[..., None]] | None = None,
     ) -> None:
         """`settings` go into botocore's `Config`. `session` is a `boto3.Session` that takes the place of `profile`.
+
+        `hooks`: event of the SDK -> what it calls, in the clients made here and in no other of the session.
 
         `MissingExtra` without boto3; `ConfigError` for a name that is empty, or a URL that is none or holds a password.
         """
@@ -65,6 +68,7 @@ class Connection:
         self._timeout_s = timeout_s
         self._session = session
         self._settings = settings or {}
+        self._hooks = hooks or {}
         self._clients: dict[int, Any] = {}
 
     @property
@@ -127,12 +131,15 @@ class Connection:
             max_pool_connections=CONNECTIONS_MAX,
             **self._settings,
         )
-        return self._session.client(
+        client = self._session.client(
             self._resource.service.lower(),
             region_name=self._region or None,
             endpoint_url=self._endpoint_url or None,
             config=config,
         )
+        for event, hook in self._hooks.items():
+            client.meta.events.register(event, hook)
+        return client
 
 
 def _mapped(error: Exception, call: Call, *, repeatable: bool) -> EmbedpipeError:

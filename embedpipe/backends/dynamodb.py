@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embedpipe.backends.aws_client import ATTEMPTS, Connection
 from embedpipe.backends.aws_errors import Call, Resource
-from embedpipe.backends.dynamodb_items import decode_item, encode_item, encode_value
+from embedpipe.backends.dynamodb_items import decode_item, encode_item, encode_value, take_items
 from embedpipe.backends.table_rules import Range, changed, in_order, index_ranges, item_key, row_of
 from embedpipe.errors import PreconditionFailed, Throttled, Unavailable
 from embedpipe.layout import SEED, Layout
@@ -33,6 +33,8 @@ BACKOFF: Final = RetryPolicy(attempts=8, first_delay_s=0.05, delay_max_s=5.0)
 """Pauses while DynamoDB processes none of the keys that it is asked for; anew after each answer that has some."""
 _FIRST_ID: Final = "0"
 """No id is less than this; a key condition may not be the empty string."""
+
+WITH_ITEMS: Final = ("BatchGetItem", "Query", "UpdateItem")
 
 _Typed = Mapping[str, Mapping[str, Any]]
 
@@ -69,6 +71,7 @@ class DynamoDBBatchTable:
             attempts=attempts,
             timeout_s=timeout_s,
             session=session,
+            hooks={f"before-parse.dynamodb.{operation}": take_items for operation in WITH_ITEMS},
         )
 
     def put_new(self, row: BatchRow) -> bool:

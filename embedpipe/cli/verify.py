@@ -9,6 +9,7 @@ import click
 
 COMMANDS: Final = {
     "check": ("verify.audit.command:check", "Audit what runs left behind; changes nothing."),
+    "flow": ("verify.flow.command:flow", "Say whether a field reaches a state of a state machine, without running it."),
     "explain": ("verify.audit.command:explain", "Say what a finding means and what mends it."),
 }
 """Name -> where it is defined, and its line in the help."""
@@ -37,4 +38,4 @@ class VerifyGroup(click.Group):
 
 @click.group(cls=VerifyGroup)
 def verify() -> None:
-    """Audit a run, explain findings."""
+    """Audit a run, check a state machine's data flow, explain findings."""

@@ -1,0 +1,60 @@
+"""`embedpipe verify flow`: reads options, calls the library, writes what is rendered. It decides nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from embedpipe.cli.options import Settings, common
+from verify.audit.findings import WrongQuestion
+
+
+@click.command()
+@click.argument("machines", nargs=-1, required=True, metavar="MACHINE...")
+@click.option("--field", "fields", multiple=True, metavar="NAME", help="A field that has to arrive; repeatable.")
+@click.option("--state", metavar="NAME", help="Where it has to arrive. [default: Mark…BatchesComplete]")
+@click.option("--contract", metavar="FILE", help="What handlers return, as JSON; `embedpipe` for ours.")
+@click.option(
+    "--items", type=click.IntRange(0), default=0, metavar="N", help="Ask whether a Map's result of N items fits."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("text", "json", "sarif", "html")),
+    default="text",
+    show_default=True,
+    help="How to write the report.",
+)
+@common
+def flow(
+    settings: Settings,
+    machines: tuple[str, ...],
+    fields: tuple[str, ...],
+    state: str | None,
+    contract: str | None,
+    items: int,
+    form: str,
+) -> int:
+    """Say whether a field reaches a state on every path of a state machine, without running it.
+
+    \b
+    Example:
+      embedpipe verify flow ingest.asl.json --contract embedpipe
+      embedpipe verify flow template.yaml --state Publish --field report_key
+    """
+    from verify.flow.contract import Contract, load
+    from verify.flow.reading import read
+    from verify.flow.render import RENDERERS
+    from verify.flow.report import Question, analyse, together
+
+    asked = Question(state=state, items=items, **({"fields": fields} if fields else {}))
+    promised = load(contract) if contract else Contract()
+    reports = together(analyse(machine, asked, promised) for path in machines for machine in read(Path(path)))
+    if state is not None and not any(report.targets for report in reports):
+        raise WrongQuestion(
+            f"No state is named {state!a}.", hint="Names are as in the definition; * stands for any text."
+        )
+    click.echo(RENDERERS["json" if settings.json else form](reports), nl=False)
+    codes = {report.exit_code for report in reports}
+    return 1 if 1 in codes else max(codes)
