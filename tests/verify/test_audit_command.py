@@ -154,19 +154,18 @@ def test_ctrl_c_names_the_command_that_goes_on(root: Path, tmp_path: Path, given
 def shown_on(terminal: bool) -> str:
     """What the progress of an audit writes to stderr."""
     reading, writing = pty.openpty() if terminal else os.pipe()
-    os.set_blocking(reading, False)
+    shown = b""
     with open(writing, "w") as stream, redirect_stderr(stream), command._progress(quiet=False) as (show, tell):
         assert tell is not None
         tell(Estimate(depth="content", batches=1_200, calls={"objects.get": 7_200}, made={}))
         show(Progress(stage="batches", done=100, total=1_200))
         show(Progress(stage="executions", done=3))
+        stream.write("END")
         stream.flush()
-        try:
-            shown = os.read(reading, 10_000).decode()
-        except BlockingIOError:
-            shown = ""
+        while not shown.endswith(b"END"):  # a terminal may pass on a part first
+            shown += os.read(reading, 10_000)
     os.close(reading)
-    return shown
+    return shown.decode().removesuffix("END")
 
 
 def test_a_terminal_is_told_what_will_be_called_and_how_far_it_is() -> None:
