@@ -1,6 +1,6 @@
 """`make bench`: every figure beside its target, printed and written to benchmarks/README.md.
 
-    python -m benchmarks [--quick] [NAME...]
+    python -m benchmarks [--quick | --full] [NAME...]
 
 With `--quick`, or with names, nothing is written: small sizes prove that a benchmark works, not how fast anything is.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks import aws_calls, handler, ingest_calls, join, many, merge, parse, plan, start, whole
+from benchmarks import audit, aws_calls, handler, ingest_calls, join, many, merge, parse, plan, start, whole
 from benchmarks.measure import Figure
 
 TABLE = Path(__file__).with_name("README.md")
@@ -39,7 +39,10 @@ FULL: dict[str, Callable[[], list[Figure]]] = {
     "aws_calls": aws_calls.run,
     "ingest_calls": ingest_calls.run,
     "handler": handler.run,
+    "audit": audit.run,
 }
+LONG: dict[str, Callable[[], list[Figure]]] = {"audit": lambda: audit.run(vectors=audit.FULL_VECTORS)}
+"""What `--full` runs in place of the usual: sizes that take minutes."""
 QUICK: dict[str, Callable[[], list[Figure]]] = {
     "start": lambda: start.run(rounds=1),
     "parse": lambda: parsed(500, 1, 500, 1_000),
@@ -51,6 +54,7 @@ QUICK: dict[str, Callable[[], list[Figure]]] = {
     "aws_calls": lambda: aws_calls.run(rounds=1, turn_s=0),
     "ingest_calls": lambda: ingest_calls.run(2),
     "handler": lambda: handler.run(60, 30, ["base64"]),
+    "audit": lambda: audit.run(1, 1, 500, 50, rounds=1),
 }
 
 
@@ -85,13 +89,14 @@ def main() -> int:
     """Run what is named. The exit code is 0 also where a target is missed: a benchmark measures, a test decides."""
     options = argparse.ArgumentParser(prog="python -m benchmarks")
     options.add_argument("--quick", action="store_true", help="tiny sizes: does everything still run?")
+    options.add_argument("--full", action="store_true", help=f"sizes that take minutes: {', '.join(LONG)}")
     options.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FULL))
     given = options.parse_args()
     unknown = set(given.names) - set(FULL)
     if unknown:
         options.error(f"unknown: {', '.join(sorted(unknown))}")
     found: list[tuple[str, Figure]] = []
-    for name, run in (QUICK if given.quick else FULL).items():
+    for name, run in (QUICK if given.quick else FULL | LONG if given.full else FULL).items():
         if given.names and name not in given.names:
             continue
         for figure in run():

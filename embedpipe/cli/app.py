@@ -109,7 +109,7 @@ class LazyGroup(click.Group):
 
 def _run(main: Any, given: list[str], arguments: Any, extra: dict[str, Any], *, debug: bool) -> int:
     try:
-        result = main(given, *arguments, **{**extra, "standalone_mode": False})
+        result = main(given, *arguments, **{**extra, "standalone_mode": False, "obj": tuple(given)})
     except Exception as error:
         if debug:
             _print_traceback()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+from pathlib import Path
 from typing import Any, Final
 
+from embedpipe.backends.files import FilesBlobStore
+from embedpipe.model import Blob
 from tests.worlds import SmallWorld
 from verify.audit.api import check
 from verify.audit.findings import Finding, Severity, at_least
@@ -30,3 +34,18 @@ def audited(world: SmallWorld, **options: Any) -> Report:
 def alarms(world: SmallWorld, **options: Any) -> list[Finding]:
     """Findings that a person would be woken for."""
     return [finding for finding in audited(world, **options).findings if at_least(finding.severity, Severity.WARNING)]
+
+
+class CtrlC(FilesBlobStore):
+    """Objects, during the `nth` read of which somebody presses Ctrl-C."""
+
+    nth = 0
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+
+    def get(self, key: str) -> Blob:
+        CtrlC.nth -= 1
+        if CtrlC.nth == 0:
+            signal.raise_signal(signal.SIGINT)
+        return super().get(key)

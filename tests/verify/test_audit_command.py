@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import shlex
 import shutil
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from embedpipe.cli import cli
+from tests.verify.auditing import CtrlC
+from verify.audit import command
 from verify.audit.catalogue import RULES
+from verify.audit.estimate import Estimate
+from verify.audit.options import Progress
 
 
 def call(*args: str | Path) -> Result:
@@ -113,6 +121,60 @@ def test_a_wrong_question_ends_with_one_sentence(
     assert ended.exit_code == 2
     assert said in ended.stderr
     assert ended.stdout == ""
+
+
+def test_a_dry_run_says_what_would_be_called(root: Path) -> None:
+    said = call("verify", "check", "--root", root, "--dry-run", "--depth", "vectors")
+    assert (said.exit_code, said.stdout.count("\n")) == (0, 1)
+    assert said.stdout.startswith("2 batches at depth vectors: ")
+    assert said.stdout.endswith("at no charge\n")
+    document: Any = json.loads(call("verify", "check", "--root", root, "--dry-run", "--json").stdout)
+    real: Any = json.loads(call("verify", "check", "--root", root, "--json").stdout)
+    assert document["calls"] == real["calls"]
+    assert document["dollars"] == 0
+
+
+@pytest.mark.parametrize("given", [None, "state"])
+def test_ctrl_c_names_the_command_that_goes_on(root: Path, tmp_path: Path, given: str | None) -> None:
+    objects = "objects.backend=tests.verify.auditing:CtrlC", f"objects.root={root}/objects"
+    command = ["verify", "check", "--root", str(root), "--depth", "vectors", "--set", objects[0], "--set", objects[1]]
+    CtrlC.nth = 10
+    ended = call(*command, *(["--resume", tmp_path / given] if given else []))
+    assert (ended.exit_code, ended.stdout) == (130, "")
+    words = shlex.split(ended.stderr.partition("Go on with: ")[2])
+    state = Path(words[-1])
+    assert words == ["embedpipe", *command, "--resume", str(state)]
+    assert state.exists()
+    assert given is None or state == tmp_path / given
+    other = call("verify", "check", "--root", root, "--resume", state)
+    assert (other.exit_code, "is the state of another audit" in other.stderr) == (2, True)
+    ended = call(*words[1:])
+    assert (ended.exit_code, ended.stdout[:6]) == (0, "CLEAN:")
+    assert not state.exists()
+
+
+def shown_on(terminal: bool) -> str:
+    """What the progress of an audit writes to stderr."""
+    reading, writing = pty.openpty() if terminal else os.pipe()
+    shown = b""
+    with open(writing, "w") as stream, redirect_stderr(stream), command._progress(quiet=False) as (show, tell):
+        assert tell is not None
+        tell(Estimate(depth="content", batches=1_200, calls={"objects.get": 7_200}, made={}))
+        show(Progress(stage="batches", done=100, total=1_200))
+        show(Progress(stage="executions", done=3))
+        stream.write("END")
+        stream.flush()
+        while not shown.endswith(b"END"):  # a terminal may pass on a part first
+            shown += os.read(reading, 10_000)
+    os.close(reading)
+    return shown.decode().removesuffix("END")
+
+
+def test_a_terminal_is_told_what_will_be_called_and_how_far_it_is() -> None:
+    shown = shown_on(terminal=True).replace("\r\033[K", "|")
+    assert "|1,200 batches at depth content: 7,200 objects.get; at no charge" in shown
+    assert shown.endswith("|batches: 100 of 1,200|executions: 3")
+    assert shown_on(terminal=False) == ""
 
 
 def test_explain_knows_every_code() -> None:

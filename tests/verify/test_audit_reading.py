@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedpipe.errors import CorruptData, NotFound, Throttled, Unauthorized, Unavailable
 from embedpipe.lifecycle import Status
-from embedpipe.model import BatchRow
+from embedpipe.model import BatchRow, Blob
 from tests.harness import Faults, Watched
 from tests.verify.auditing import THOROUGH, source_of
 from tests.verify.mutators import MUTATORS
 from tests.verify.planting import Plant
+from tests.worlds import KIND
 from verify.audit.api import check
 from verify.audit.coverage import State
 from verify.audit.findings import Finding
@@ -35,6 +38,11 @@ class Refusing:
     def __getattr__(self, name: str) -> Any:
         assert name not in self.WRITES, f"the audit called {name}"
         return getattr(self._inner, name)
+
+    @contextmanager
+    def reading(self, *where: Any, **version: Any) -> Iterator[Any]:
+        with self._inner.reading(*where, **version) as collection:
+            yield Refusing(collection)
 
 
 def ports_of(plant: Plant, wrap: Any) -> dict[str, Any]:
@@ -79,6 +87,11 @@ def test_the_ports_of_a_source_refuse_each_write(tmp_path: Path) -> None:
     ):
         with pytest.raises(WriteRefused):
             write()
+    with source.vectors.reading(KIND.database, KIND.collection, version="") as collection:
+        with pytest.raises(WriteRefused):
+            collection.upsert(collection.get([]))
+        with pytest.raises(WriteRefused):
+            collection.delete(["r1"])
 
 
 # --- what can't be read --------------------------------------------------------------------------------------------
@@ -203,3 +216,95 @@ def test_an_object_deleted_during_the_audit_is_judged_by_the_second_reading() ->
     faults = Faults().before("table.get_many", lambda: plant.delete(plant.result_key(row)))
     report = check(faulty(plant, faults))
     assert {finding.code for finding in report.findings} == {"P201"}
+
+
+# --- twice before it is told ---------------------------------------------------------------------------------------
+
+
+class Flickering:
+    """A port that answers wrongly once, and rightly ever after."""
+
+    def __init__(self, inner: Any, wrong: Callable[[str], Any], key: str) -> None:
+        self._inner = inner
+        self._wrong = wrong
+        self._key = key
+        self.struck = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def get(self, key: str) -> Blob:
+        if key == self._key and not self.struck:
+            self.struck = True
+            return Blob(data=self._wrong(key), etag="x")
+        blob: Blob = self._inner.get(key)
+        return blob
+
+    def download(self, key: str, path: Path) -> None:
+        if key == self._key and not self.struck:
+            self.struck = True
+            path.write_bytes(self._wrong(key))
+        else:
+            self._inner.download(key, path)
+
+
+def gone(key: str) -> NoReturn:
+    raise NotFound(f"There is no {key}.")
+
+
+@pytest.mark.parametrize("wrong", [gone, lambda _: b"{", lambda _: b"{}"], ids=["gone", "torn", "empty"])
+def test_what_one_reading_shows_is_not_told(wrong: Callable[[str], Any]) -> None:
+    """Whichever object it is: where a second reading shows it whole, nothing is wrong."""
+    plant = Plant()
+    keys = sorted(plant.world.objects.contents())
+    met = 0
+    for key in keys if THOROUGH else keys[:: len(keys) // 25]:
+        objects = Flickering(plant.world.objects, wrong, key)
+        report = check(source_of(plant.world, objects=objects, provider=plant.provider), depth="vectors", grace_s=-1)
+        assert faults_of(report) == [], key
+        met += objects.struck
+    assert met > 10
+
+
+# --- too large, too deep -------------------------------------------------------------------------------------------
+
+
+class Huge:
+    """Objects of which one is said to have two gigabytes, and is not to be read."""
+
+    def __init__(self, inner: Any, key: str) -> None:
+        self._inner = inner
+        self._key = key
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[Any]:
+        for info in self._inner.list(prefix, after=after):
+            yield attrs.evolve(info, size_bytes=2 << 30) if info.key == self._key else info
+
+    def get(self, key: str) -> Blob:
+        assert key != self._key
+        blob: Blob = self._inner.get(key)
+        return blob
+
+
+@pytest.mark.parametrize("what", ["poll_results", "manifest", "items", "chunks", "result"])
+def test_what_has_two_gigabytes_is_not_read(what: str) -> None:
+    plant = Plant()
+    key = getattr(plant.layout, f"{what}_key")(plant.merged().batch_id if what == "result" else plant.some_execution())
+    report = check(source_of(plant.world, objects=Huge(plant.world.objects, key)))
+    assert (report.verdict, faults_of(report)) == ("incomplete", [])
+    assert key in {finding.location.removeprefix("objects:") for finding in report.findings}
+    assert_adds_up(report)
+
+
+@pytest.mark.parametrize(
+    "torn", [b"[" * 100_000, b'[{"batch_id":' * 100_000, b"[{}" + b"]" * 100_000, b'[{"batch_id":"a']
+)
+def test_poll_results_that_are_no_json_are_a_finding(torn: bytes) -> None:
+    plant = Plant()
+    plant.put(plant.layout.poll_results_key(plant.some_execution()), torn)
+    report = check(source_of(plant.world), grace_s=-1)
+    assert "P205" in {finding.code for finding in report.findings}
+    assert report.exit_code == 1

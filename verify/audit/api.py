@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -16,16 +17,23 @@ from embedpipe.model import Kind, kind_named
 from verify.audit.catalogue import chosen
 from verify.audit.checks import Depth
 from verify.audit.engine import audit
+from verify.audit.engine import estimate as estimated
+from verify.audit.estimate import PRICES, Estimate
 from verify.audit.files import read_layout, read_suppressions
 from verify.audit.findings import WrongQuestion, severity_named
 from verify.audit.options import Options, Progress, Suppression
 from verify.audit.report import Report
 from verify.audit.sources import Source
 
-__all__ = ["check", "root"]
+if TYPE_CHECKING:
+    from embedpipe.config import Config
+
+__all__ = ["check", "estimate", "root"]
 
 ALWAYS_READ: Final = ("objects", "table")
 OPTIONAL: Final = ("vectors", "provider")
+PAID: Final = ("s3", "dynamodb")
+"""Backends whose every call costs something."""
 
 _AGE: Final = re.compile(r"(\d+)\s*(s|min|h|d|w)")
 _UNIT_S: Final = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
@@ -37,17 +45,19 @@ def root(
     kind: Kind | str | None = None,
     config_file: str | Path | None = None,
     layout: Layout | str | Path | None = None,
+    config: Config | None = None,
 ) -> Source:
     """What a local runner left in the root directory `path`; of one kind only where `kind` names it.
 
-    Opens the stores of its configuration for reading. `layout`: the names of a pipeline that was not built with embedpipe,
-    or the TOML file that has them. `WrongQuestion` where nothing is there, `ConfigError`.
+    Opens the stores of its configuration for reading; that is found in the root unless `config` is given. `layout`: the names
+    of a pipeline that was not built with embedpipe, or the TOML file that has them. `WrongQuestion` where nothing is there,
+    `ConfigError`.
     """
     from embedpipe.assembly import close, construct
     from embedpipe.backends.system import SystemClock
     from embedpipe.config import Config
 
-    config = Config.load(path, file=config_file)
+    config = config or Config.load(path, file=config_file)
     if config.objects.backend == "files" and not config.root.is_dir():
         raise WrongQuestion(f"{config.root}: nothing is there.", hint="Check the name of the root.")
     if isinstance(layout, str | Path):
@@ -90,8 +100,15 @@ def root(
         policy=config.policy,
         retry_policy=config.retry,
         unreachable=unreachable,
+        prices=_prices({"objects": config.objects.backend, "table": config.table.backend}),
         close=shut,
     )
+
+
+def _prices(backends: Mapping[str, str]) -> Mapping[str, float]:
+    """What the calls of these backends cost."""
+    paid = {port for port, backend in backends.items() if backend in PAID}
+    return {kind: price for kind, price in PRICES.items() if kind.partition(".")[0] in paid}
 
 
 def check(
@@ -107,6 +124,8 @@ def check(
     scope: Iterable[str] = (),
     suppressions: Iterable[Suppression] | str | Path = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_estimate: Callable[[Estimate], None] | None = None,
+    resume: str | Path | None = None,
 ) -> Report:
     """Audit a source, or a root directory. Reads only.
 
@@ -114,14 +133,13 @@ def check(
     `since`: a time, or an age such as `7d`, `12h`, `30min`. `select`, `ignore`: beginnings of codes, such as `P` or `B701`.
     `scope`: of `objects`, `table`, `vectors`, `provider` those to read (the first two always); none: all there are.
     `suppressions`: findings that somebody lives with for a while, or the TOML file that has them.
-    `grace_s`: what is younger may still be on its way. What can't be read is in the report, and raises nothing.
+    `grace_s`: what is younger may still be on its way. `on_estimate` is told what will be called, before batches are read.
+    `resume`: a directory for what has been checked; an audit that was interrupted goes on where the same is asked again, and
+    one that has ended removes it. What can't be read is in the report, and raises nothing.
     """
-    if depth not in Depth.__members__.values():
-        raise WrongQuestion(f"There is no depth {depth!a}.", hint=f"Use {', '.join(Depth)}.")
-    opened = source if isinstance(source, Source) else root(source)
-    try:
+    with _opened(source) as opened:
         options = Options(
-            depth=Depth(depth),
+            depth=_depth(depth),
             grace_s=grace_s,
             codes=chosen(select, ignore),
             fail_on=severity_named(fail_on),
@@ -129,11 +147,45 @@ def check(
             executions=frozenset(executions),
             suppressions=_suppressions(suppressions),
             on_progress=on_progress,
+            on_estimate=on_estimate,
+            state=Path(resume) if resume is not None else None,
         )
         return audit(_within(opened, frozenset(scope)), options)
+
+
+def estimate(
+    source: Source | str | Path,
+    *,
+    depth: str = "content",
+    since: datetime | str | None = None,
+    executions: Iterable[str] = (),
+    scope: Iterable[str] = (),
+) -> Estimate:
+    """What `check` with the same options would call, and what that costs. Lists every batch, and reads none."""
+    with _opened(source) as opened:
+        options = Options(
+            depth=_depth(depth), since=_since(since, opened.clock.now()), executions=frozenset(executions)
+        )
+        return estimated(_within(opened, frozenset(scope)), options)
+
+
+@contextmanager
+def _opened(source: Source | str | Path) -> Iterator[Source]:
+    """A source that is given stays open."""
+    if isinstance(source, Source):
+        yield source
+        return
+    opened = root(source)
+    try:
+        yield opened
     finally:
-        if opened is not source:
-            opened.close()
+        opened.close()
+
+
+def _depth(name: str) -> Depth:
+    if name not in Depth.__members__.values():
+        raise WrongQuestion(f"There is no depth {name!a}.", hint=f"Use {', '.join(Depth)}.")
+    return Depth(name)
 
 
 def _within(source: Source, scope: frozenset[str]) -> Source:

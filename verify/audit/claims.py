@@ -31,8 +31,13 @@ __all__ = ["CLAIMS_SCHEMA", "Claims", "Ended", "Fate", "claims_of", "windows"]
 
 RUN_ROWS: Final = 100_000
 """[ours] Claims sorted in memory at once: about 10 MB."""
-BATCH_ROWS: Final = 2_048
-"""[ours] Of each run, in memory while runs are merged."""
+BATCH_ROWS: Final = 256
+"""[ours] Of each run, in memory while runs are merged: a hundred runs, so ten million claims, hold a few MB."""
+SORT_PIECE_ROWS: Final = 8_192
+RUNS_MAX: Final = 128
+"""[ours] Runs of one size before they are merged into one: bounds open files, and memory beyond ten million claims."""
+WINDOW_ROWS: Final = 8_192
+"""[ours] Rows of a stream that are read ahead, so that a window is worth its overhead."""
 
 
 class Fate(IntEnum):
@@ -143,44 +148,92 @@ def _signatures(keys: Any, seen: DeltaSeen | None) -> Any:
 class Claims:
     """Claims of all batches of one collection, added in any order and read sorted by id. For one thread."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, run_rows: int = RUN_ROWS, runs_max: int = RUNS_MAX) -> None:
         self._folder = folder
         self._name = name
+        self._run_rows = run_rows
+        self._runs_max = runs_max
         self._held: list[Any] = []
         self._held_rows = 0
         self._runs: list[Path] = []
+        self._merged: list[Path] = []
+        """Runs of `RUNS_MAX` runs each."""
+        self._old: list[Path] = []
+        self._old_batches = 0
+        self.obsolete: list[Path] = []
+        """Runs that were merged, to be removed once nobody counts on them."""
+        self._made = 0
         self.batches: list[str] = []
         """The batch behind each number."""
         self.rows = 0
 
-    def add(self, batch: Batch) -> None:
-        """Take in one batch. `StorageFull`."""
+    def restore(self, files: Sequence[str], batches: int) -> None:
+        """Begin with the runs of an interrupted audit; of their `batches` numbers only those count that `keep` names."""
+        self._old = [self._folder / name for name in files]
+        self._old_batches = batches
+        self._made = max((int(path.stem.rpartition("-")[2]) for path in self._old), default=0)
+        self.batches = [""] * batches
+
+    def keep(self, number: int, batch_id: str) -> None:
+        """The claims of this batch stand as they were."""
+        self.batches[number] = batch_id
+
+    @property
+    def files(self) -> list[str]:
+        """All that was taken in, as files of its folder. `StorageFull`."""
+        if self._held:
+            self._spill()
+        return [path.name for path in (*self._old, *self._merged, *self._runs)]
+
+    def add(self, batch: Batch) -> int:
+        """Take in one batch; the number it has, -1 where it has no claims. `StorageFull`."""
         table = claims_of(batch, len(self.batches))
         if table is None:
-            return
+            return -1
         self.batches.append(batch.batch_id)
         self._held.append(table)
         self._held_rows += table.num_rows
         self.rows += table.num_rows
-        if self._held_rows >= RUN_ROWS:
+        if self._held_rows >= self._run_rows:
             self._spill()
+        return len(self.batches) - 1
 
     def streams(self) -> list[Iterator[Any]]:
         """Sorted runs as streams of batches; may be read again."""
         if self._held:
             self._spill()
-        return [_read(path) for path in self._runs]
+        return [*map(self._kept, self._old), *map(_read, (*self._merged, *self._runs))]
+
+    def _kept(self, path: Path) -> Iterator[Any]:
+        kept = np.array([bool(name) for name in self.batches[: self._old_batches]])
+        return (batch.filter(pa.array(kept[np.asarray(batch.column("batch"))])) for batch in _read(path))
 
     def _spill(self) -> None:
-        path = self._folder / f"{self._name}-{len(self._runs):06d}.arrow"
         table = pa.concat_tables(self._held)
-        table = table.take(pc.sort_indices(table.column("id"))).combine_chunks()
-        with full_disk(str(path)), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, CLAIMS_SCHEMA) as writer:
-            writer.write_table(table, max_chunksize=BATCH_ROWS)
-        self._runs.append(path)
-        self._held, self._held_rows = [], 0
+        self._runs.append(self._write(_in_order(table)))
+        self._held, self._held_rows = [], 0  # last: who is interrupted still holds all that was taken in
         del table
         pa.default_memory_pool().release_unused()  # else the allocator keeps a run's memory while others are joined
+        if len(self._runs) >= self._runs_max:
+            self._merged.append(self._write(merged([_read(path) for path in self._runs])))
+            self.obsolete += self._runs
+            self._runs = []
+
+    def _write(self, batches: Iterable[Any]) -> Path:
+        self._made += 1
+        path = self._folder / f"{self._name}-{self._made:06d}.arrow"
+        with full_disk(str(path)), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, CLAIMS_SCHEMA) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return path
+
+
+def _in_order(table: Any) -> Iterator[Any]:
+    """The rows of a table sorted by id, copied a piece at a time."""
+    order = pc.sort_indices(table.column("id"))
+    for start in range(0, table.num_rows, SORT_PIECE_ROWS):
+        piece = table.take(order.slice(start, SORT_PIECE_ROWS)).combine_chunks()
+        yield from piece.to_batches(BATCH_ROWS)
 
 
 def _read(path: Path) -> Iterator[Any]:
@@ -194,28 +247,33 @@ def _read(path: Path) -> Iterator[Any]:
 
 
 class _Front:
-    """What was read of one sorted stream and not yet given on."""
+    """What was read of one sorted stream and not yet given on: at least `ahead` rows, while there are that many."""
 
-    def __init__(self, stream: Iterable[Any], name: str) -> None:
+    def __init__(self, stream: Iterable[Any], name: str, ahead: int) -> None:
         self._more = iter(stream)
         self._name = name
+        self._ahead = ahead
         self._parts: list[Any] = []
-        self.done = False
-        self.read()
-
-    @property
-    def last(self) -> str:
+        self._rows = 0
+        self.last = ""
         """The greatest id that was read."""
-        ids = self._parts[-1].column("id")
-        return str(ids[len(ids) - 1].as_py())
+        self.done = False
+
+    def fill(self) -> None:
+        """Read as far ahead as is wanted."""
+        while self._rows < self._ahead and not self.done:
+            self.read()
 
     def read(self) -> None:
         """One more batch that is not empty."""
         for batch in self._more:
             if batch.num_rows:
-                if self._parts and batch.column("id")[0].as_py() < self.last:
+                ids = batch.column("id")
+                if ids[0].as_py() < self.last:
                     raise CorruptData(f"{self._name} is not sorted by id.")
+                self.last = str(ids[len(ids) - 1].as_py())
                 self._parts.append(batch)
+                self._rows += batch.num_rows
                 return
         self.done = True
 
@@ -226,16 +284,12 @@ class _Front:
             batch = self._parts[0]
             end = batch.num_rows if horizon is None else _count_below(batch.column("id"), horizon)
             taken += [batch.slice(0, end)] if end else []
+            self._rows -= end
             if end < batch.num_rows:
                 self._parts[0] = batch.slice(end)
                 return taken
             self._parts.pop(0)
         return taken
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left to give on."""
-        return not self._parts
 
 
 def _count_below(ids: Any, horizon: str) -> int:
@@ -249,16 +303,21 @@ def _count_below(ids: Any, horizon: str) -> int:
     return low
 
 
-def windows(streams: Sequence[Iterable[Any]], names: Sequence[str]) -> Iterator[list[list[Any]]]:
+def windows(
+    streams: Sequence[Iterable[Any]], names: Sequence[str], *, side_by_side: int = 1
+) -> Iterator[list[list[Any]]]:
     """Cut sorted streams at common ids: of each stream the batches of one range. Equal ids are never parted.
 
-    `CorruptData` names a stream that is not sorted.
+    The last `side_by_side` streams are runs of one whole, so each of them is read less far ahead. `CorruptData` names a
+    stream that is not sorted.
     """
-    fronts = [_Front(stream, name) for stream, name in zip(streams, names, strict=True)]
+    alone = len(streams) - side_by_side
+    share = 2 * WINDOW_ROWS // max(1, side_by_side)
+    ahead = [WINDOW_ROWS if at < alone else share for at in range(len(streams))]
+    fronts = [_Front(*given) for given in zip(streams, names, ahead, strict=True)]
     while True:
         for front in fronts:
-            while front.empty and not front.done:
-                front.read()
+            front.fill()
         running = [front for front in fronts if not front.done]
         horizon = min((front.last for front in running), default=None)
         parts = [front.below(horizon) for front in fronts]
@@ -270,6 +329,13 @@ def windows(streams: Sequence[Iterable[Any]], names: Sequence[str]) -> Iterator[
                     front.read()
         if horizon is None:
             return
+
+
+def merged(runs: Sequence[Iterable[Any]]) -> Iterator[Any]:
+    """Sorted runs of claims as one sorted stream of batches."""
+    for parts in windows(runs, ["claims"] * len(runs), side_by_side=len(runs)):
+        table = pa.Table.from_batches([batch for part in parts for batch in part], schema=CLAIMS_SCHEMA)
+        yield from _in_order(table)
 
 
 def matrix(column: Any) -> Any:

@@ -17,9 +17,10 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from embedpipe.errors import full_disk
+from embedpipe.errors import Interrupted, full_disk
 
 if TYPE_CHECKING:
+    from verify.audit.estimate import Estimate
     from verify.audit.options import Progress
     from verify.audit.report import Report
 
@@ -32,6 +33,8 @@ FORMATS: Final[Mapping[str, str]] = {
 }
 """Format -> function from a report to text."""
 HEARTBEAT_S: Final = 10.0
+ESTIMATED: Final = ("depth", "since", "executions", "scope")
+"""Options that change what is called."""
 
 
 def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -83,8 +86,17 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     callback=_outputs,
     help="text, jsonl, junit, sarif or html, to stdout or a file; repeatable. [default: text]",
 )
+@click.option("--resume", metavar="DIR", help="Keep there what has been checked, and go on where that was interrupted.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be called, and what that costs.")
 @common
-def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str | None, **asked: Any) -> int:
+def check(
+    settings: Settings,
+    outputs: tuple[tuple[str, str], ...],
+    layout: str | None,
+    dry_run: bool,
+    resume: str | None,
+    **asked: Any,
+) -> int:
     """Audit what runs left behind: is everything there, and is what says COMPLETED proven? Changes nothing.
 
     Ends with 0 where it is clean and complete, 1 with findings, 3 where something could not be checked.
@@ -97,14 +109,21 @@ def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str 
     import verify
 
     config = settings.load()
-    source = verify.root(config.root, kind=settings.kind, config_file=config.file, layout=layout)
+    source = verify.root(config.root, kind=settings.kind, layout=layout, config=config)
     lists = {name: _codes(asked.pop(name)) for name in ("select", "ignore", "scope")}
     try:
-        with _progress(quiet=settings.quiet) as on_progress:
+        if dry_run:
+            _say(
+                verify.estimate(source, **{name: {**asked, **lists}[name] for name in ESTIMATED}), as_json=settings.json
+            )
+            return 0
+        with _progress(quiet=settings.quiet) as (on_progress, on_estimate), _resumable(resume) as state:
             report = verify.check(
                 source,
                 **{**asked, **lists, "suppressions": asked["suppressions"] or ()},
                 on_progress=on_progress,
+                on_estimate=on_estimate,
+                resume=state,
             )
     finally:
         source.close()
@@ -115,6 +134,45 @@ def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str 
 def _codes(values: tuple[str, ...] | str | None) -> list[str]:
     values = (values,) if isinstance(values, str) else values or ()
     return [code.strip() for value in values for code in value.split(",") if code.strip()]
+
+
+@contextmanager
+def _resumable(resume: str | None) -> Iterator[Path]:
+    """Where the state of this audit is. Ctrl-C leaves it there, and says how to go on; nothing else does."""
+    import shutil
+    import tempfile
+
+    state = Path(resume) if resume is not None else Path(tempfile.mkdtemp(prefix="embedpipe-verify-"))
+    try:
+        yield state
+    except KeyboardInterrupt:
+        # `from None`: nothing is wrong, so there is no traceback to show.
+        raise Interrupted("Interrupted; what has been checked is kept.", hint=f"Go on with: {_again(state)}") from None
+    except BaseException:
+        if resume is None:
+            shutil.rmtree(state)
+        raise
+
+
+def _again(state: Path) -> str:
+    """This very command, going on."""
+    import shlex
+
+    given = list(click.get_current_context().find_root().obj or ())
+    if "--resume" in given:
+        at = given.index("--resume")
+        del given[at : at + 2]
+    given = [one for one in given if not one.startswith("--resume=")]
+    return shlex.join(["embedpipe", *given, "--resume", str(state)])
+
+
+def _say(estimate: Estimate, *, as_json: bool) -> None:
+    if as_json:
+        import attrs
+
+        click.echo(json_text({**attrs.asdict(estimate), "dollars": estimate.dollars}))
+    else:
+        click.echo(estimate.text)
 
 
 def _write(report: Report, outputs: tuple[tuple[str, str], ...], *, as_json: bool) -> None:
@@ -145,10 +203,10 @@ def _renderer(name: str) -> Callable[[Report], str]:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A line that is written over on a terminal, and a line now and then elsewhere."""
+def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Callable[[Estimate], None] | None]]:
+    """On a terminal what will be called, and a line that is written over; elsewhere a line now and then."""
     if quiet or sys.stderr is None:
-        yield lambda _: None
+        yield lambda _: None, None
         return
     from embedpipe.backends.system import SystemClock
 
@@ -158,13 +216,18 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
     def show(progress: Progress) -> None:
         nonlocal last
+        of_all = f" of {progress.total:,}" if progress.total is not None else ""
         if terminal:
-            click.echo(f"\r{progress.stage}: {progress.done:,}", nl=False, err=True)
+            click.echo(f"\r\033[K{progress.stage}: {progress.done:,}{of_all}", nl=False, err=True)
         elif clock.monotonic_s() - last >= HEARTBEAT_S:
             last = clock.monotonic_s()
-            click.echo(f"{progress.stage}: {progress.done:,} checked", err=True)
+            click.echo(f"{progress.stage}: {progress.done:,}{of_all} checked", err=True)
 
-    yield show
+    def tell(estimate: Estimate) -> None:
+        if terminal:
+            click.echo(f"\r\033[K{estimate.text}", err=True)
+
+    yield show, tell
     if terminal:
         click.echo("\r\033[K", nl=False, err=True)
 

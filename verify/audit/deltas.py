@@ -139,6 +139,9 @@ def arrow_batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
             missing = [name for name in columns if reader.schema.get_field_index(name) < 0]
             if missing:
                 raise CorruptData(f"an Arrow file without columns {missing}")
+            # Read again with these columns alone: the others are then not even read from the file.
+            wanted = [reader.schema.get_field_index(name) for name in columns]
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
             for index in range(reader.num_record_batches):
                 batch = reader.get_batch(index).select(list(columns))
                 batch.validate(full=True)

@@ -8,329 +8,201 @@ costs itself: the ledger says what was not covered.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import attrs
-import msgspec
 
-from embedpipe.errors import CorruptData, ServiceError
-from embedpipe.lifecycle import Status
-from embedpipe.model import BUILT_IN_KINDS, BatchRow, BlobInfo, Kind
-from embedpipe.wire import Head, Manifest
-from verify.audit.causes import explained
-from verify.audit.checks import BatchCheck, Moment, deltas, found, not_covered, poll, provider, records, rows
-from verify.audit.coverage import Ledger, State
-from verify.audit.entries import Indexed, decoded, entries_of, remember
-from verify.audit.executions import Execution, facts_by_batch
-from verify.audit.findings import Finding
-from verify.audit.gather import Gatherer, opened, stored
-from verify.audit.journeys import Trail, journeys
-from verify.audit.keys import folders, seen
-from verify.audit.objects import Why
-from verify.audit.options import Options, Progress
-from verify.audit.provider import ProviderSide, is_entry
-from verify.audit.published import Published
-from verify.audit.report import Report, in_order
-from verify.audit.rows import Batch, blocks, healthy_rows
+from embedpipe.model import Kind
+from embedpipe.wire import Latest
+from verify.audit.checks import Moment, found
+from verify.audit.coverage import State
+from verify.audit.enumeration import Enumeration
+from verify.audit.estimate import Estimate, calls_of_batches, calls_of_collection
+from verify.audit.gather import Gatherer
+from verify.audit.joining import Joining, named
+from verify.audit.journeys import Trail
+from verify.audit.objects import envelope
+from verify.audit.options import Options
+from verify.audit.provider import ProviderSide
+from verify.audit.published import Outcome, Published
+from verify.audit.report import Report
+from verify.audit.resuming import Journal
 from verify.audit.sorting import Sorter
 from verify.audit.sources import Source
-from verify.audit.states import FAMILIES_OF_BATCHES, batch_states, execution_blind, left_out, unseen
+from verify.audit.tally import Tally
 
-__all__ = ["audit"]
-
-CHECKS: Final[tuple[BatchCheck, ...]] = (
-    *poll.BATCH_CHECKS,
-    *deltas.BATCH_CHECKS,
-    *rows.BATCH_CHECKS,
-    *records.BATCH_CHECKS,
-    *provider.BATCH_CHECKS,
-)
-PROOF: Final = frozenset({"B701", "R101", "R103"})
-"""Codes that say a record is in no place: only where they are asked for does their absence show that a batch was merged."""
-NO_SOURCE_YET: Final = ("L", "X")
-"""Families of executions that a local root has no source for."""
-
-_encode: Final = msgspec.json.Encoder().encode
+__all__ = ["audit", "estimate"]
 
 
 def audit(source: Source, options: Options) -> Report:
     """Audit `source`. Raises `MisuseError` for what is asked wrongly; what can't be read is in the report."""
-    with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as folder, closing(Trail(Path(folder))) as trail:
-        return _Audit(source, options, Path(folder), trail).run()
+    began_s = source.clock.monotonic_s()
+    with _begun(source, options) as begun:
+        total = None
+        if options.on_estimate is not None:
+            said = begun.estimate()
+            total = said.batches
+            options.on_estimate(said)
+        begun.join(total)
+        begun.collections()
+        return begun.tally.as_report(source, begun.joining.trail, source.clock.monotonic_s() - began_s)
 
 
-class _Audit:
-    """One audit: what it has found so far, and what it still has to look at."""
+def estimate(source: Source, options: Options) -> Estimate:
+    """What `audit` would call, after finding every batch and reading none."""
+    with _begun(source, options) as begun:
+        return begun.estimate()
 
-    def __init__(self, source: Source, options: Options, folder: Path, trail: Trail) -> None:
-        self._source = source
-        self._options = options
-        self._folder = folder
-        self._moment = Moment(
-            now=source.clock.now(), grace_s=options.grace_s, depth=options.depth, layout=source.layout
-        )
-        self._gatherer = Gatherer(source=source, depth=options.depth, folder=folder)
-        self._published = Published(source, self._moment, self._gatherer, folder)
-        self._ledger = Ledger()
-        self._findings: list[Finding] = []
-        self._index_doubts: list[str] = []
-        self._batch_types: set[str] = set()
-        self._collections: set[Kind] = set()
-        self._provider = ProviderSide(source, self._moment)
-        self._trail = trail
-        self._all_proven = options.codes.issuperset(PROOF) and options.depth.reads_content
 
-    def run(self) -> Report:
-        began = self._source.clock.monotonic_s()
-        self._unreachable()
-        with Sorter(self._folder, "batches") as batches, Sorter(self._folder, "names") as names:
-            with self._covering("objects", "executions", ("P",)):
-                self._executions(batches)
-            with self._covering("objects", "ledgers", ("B",)):
-                self._ledgers(batches)
-            with self._covering("table", "index", ("B",)):
-                self._index(batches)
-            self._report(self._provider.gather(batches, names))
-            self._join(batches, names)
-            with self._covering("table", "index", ("B",)):
-                self._names(names)
-                self._ask_the_index_again()
-        self._look_at_collections()
-        self._report(list(self._provider.failed_and_completed(self._findings)))
-        return self._made(self._source.clock.monotonic_s() - began)
-
-    def _made(self, elapsed_s: float) -> Report:
-        findings = in_order(explained(self._findings))
-        hidden = tuple(finding for finding in findings if self._suppressed(finding))
-        words = left_out(
-            self._options.depth,
-            provider=self._source.provider is not None,
-            vectors=self._source.vectors is not None,
-        )
-        return Report(
-            source=self._source.name,
-            depth=self._options.depth,
-            watermark=self._moment.now,
-            findings=tuple(finding for finding in findings if finding not in hidden),
-            suppressed=hidden,
-            coverage=self._ledger.coverage(words),
-            calls=dict(sorted(self._source.calls.counts.items())),
-            elapsed_s=elapsed_s,
-            fail_on=self._options.fail_on,
-            journeys=journeys(findings, self._trail, proven=self._all_proven),
-        )
-
-    def _report(self, findings: Iterable[Finding]) -> None:
-        self._findings += [finding for finding in findings if finding.code in self._options.codes]
-
-    def _suppressed(self, finding: Finding) -> bool:
-        return any(each.covers(finding, self._moment.now) for each in self._options.suppressions)
-
-    @contextmanager
-    def _covering(self, source: str, unit: str, families: Iterable[str]) -> Iterator[None]:
-        """Where a source can't be read any further, say so and go on with the others."""
+@contextmanager
+def _begun(source: Source, options: Options) -> Iterator[_Audit]:
+    """An audit that has found every batch. What it was doing is kept where it is interrupted and has a place for it."""
+    with (
+        _folder(source, options) as (folder, journal),
+        Sorter(folder, "batches") as batches,
+        Sorter(folder, "names") as names,
+        closing(Trail(folder)) as trail,
+    ):
+        begun = _Audit.of(source, options, folder, batches, names, trail, journal)
+        begun.enumerate()
+        if journal is not None:
+            journal.known(batches)
         try:
-            yield
-        except (ServiceError, CorruptData) as error:
-            self._report([found("A901", f"{source}:", reason=error.message)])
-            self._ledger.add(unit, dict.fromkeys(families, State.NOT_EVALUATED))
+            yield begun
+        except BaseException:
+            begun.joining.checkpoint()
+            raise
 
-    def _unreachable(self) -> None:
-        for port, reason in self._source.unreachable.items():
-            self._report([found("A901", f"{port}:", reason=reason)])
+
+@contextmanager
+def _folder(source: Source, options: Options) -> Iterator[tuple[Path, Journal | None]]:
+    if options.state is None:
+        with tempfile.TemporaryDirectory(prefix="embedpipe-verify-") as name:
+            yield Path(name), None
+        return
+    journal = Journal.open(options.state, source, options)
+    try:
+        yield journal.folder, journal
+    finally:
+        journal.close()
+    journal.remove()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Audit:
+    """The parts of one audit, and their order."""
+
+    source: Source
+    tally: Tally
+    enumeration: Enumeration
+    joining: Joining
+    published: Published
+    provider: ProviderSide
+    batches: Sorter
+    names: Sorter
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        options: Options,
+        folder: Path,
+        batches: Sorter,
+        names: Sorter,
+        trail: Trail,
+        journal: Journal | None,
+    ) -> _Audit:
+        """All parts of it, nothing read yet. One that goes on counts ages from when it first began."""
+        now = source.clock.now()
+        if journal is not None:
+            now, options = journal.question.now, attrs.evolve(options, since=journal.question.since)
+        moment = Moment(now=now, grace_s=options.grace_s, depth=options.depth, layout=source.layout)
+        tally = Tally(options=options, moment=moment)
+        gatherer = Gatherer(source=source, depth=options.depth, folder=folder)
+        published = Published(source, moment, gatherer, folder)
+        published.restored = journal.stored if journal is not None else {}
+        provider = ProviderSide(source, moment)
+        return cls(
+            source=source,
+            tally=tally,
+            enumeration=Enumeration(source=source, tally=tally, gatherer=gatherer, folder=folder),
+            joining=Joining(
+                source=source,
+                tally=tally,
+                gatherer=gatherer,
+                published=published,
+                provider=provider,
+                trail=trail,
+                journal=journal,
+            ),
+            published=published,
+            provider=provider,
+            batches=batches,
+            names=names,
+        )
+
+    def enumerate(self) -> None:
+        """Find everything that names a batch."""
+        for port, reason in self.source.unreachable.items():
+            self.tally.report([found("A901", f"{port}:", reason=reason)])
             if port == "provider":
-                self._provider.state = State.NOT_EVALUATED
+                self.provider.state = State.NOT_EVALUATED
+        self.enumeration.fill(self.batches)
+        self.tally.report(self.provider.gather(self.batches, self.names))
 
-    # --- executions ------------------------------------------------------------------------------------------------
+    def estimate(self) -> Estimate:
+        """What all of it calls. Reads the pointer of each collection."""
+        pointers = [self._pointer(kind) for kind in self._kinds()]
+        made = Counter(self.source.calls.counts)
+        depth = self.tally.options.depth
+        groups = ((entries, bool(before)) for _, entries, before in named(self.batches))
+        limited = self.tally.options.limited
+        count, calls = calls_of_batches(groups, depth, provider=self.source.provider is not None, limited=limited)
+        every = made + Counter(calls)
+        for versions in pointers:
+            every += Counter(calls_of_collection(versions, depth))
+            every["vectors.reading"] += bool(versions and depth.reads_content and self.source.vectors is not None)
+        return Estimate(depth=depth, batches=count, calls=dict(every), made=dict(made), prices=dict(self.source.prices))
 
-    def _executions(self, batches: Sorter) -> None:
-        """List once; read each execution; keep what it says of its batches."""
-        with Sorter(self._folder, "executions") as executions:
-            for entry in seen(self._source.objects, self._source.layout):
-                if entry.what == "result":
-                    remember(batches, entry.id, stored(entry.info))
-                else:
-                    info = entry.info
-                    executions.add(entry.id, _encode((entry.what, info.key, info.size_bytes, info.modified_at)))
-            for done, (execution_id, payloads) in enumerate(executions.groups(), 1):
-                self._execution(execution_id, dict(map(_info, payloads)), batches)
-                self._options.on_progress(Progress(stage="executions", done=done))
+    def _pointer(self, kind: Kind) -> int:
+        """How many versions were published."""
+        pointer = envelope(self.source.objects, Latest, self.source.layout.latest_key(kind.database))
+        return max(1, pointer.n) if isinstance(pointer, Latest) else 0
 
-    def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], batches: Sorter) -> None:
-        execution = self._gatherer.execution(execution_id, present)
-        if not self._in_scope(execution):
-            self._ledger.add("executions", dict.fromkeys(("P", *NO_SOURCE_YET), State.OUT_OF_SCOPE))
-            return
-        if isinstance(execution.manifest, Manifest) and execution.manifest.batch_type:
-            self._batch_types.add(execution.manifest.batch_type)
-        for name, entry in facts_by_batch(execution):
-            remember(batches, name, entry)
-        candidates = list(poll.execution_findings(execution, self._moment))
-        if candidates:
-            execution = self._gatherer.execution_again(execution_id)
-            self._report(_both(candidates, poll.execution_findings(execution, self._moment)))
-        blind = execution_blind(execution)
-        self._report(not_covered(part) for part in blind)
-        state = State.NOT_EVALUATED if blind else State.CHECKED if execution.ended else State.IN_FLIGHT
-        self._ledger.add("executions", {"P": state, **dict.fromkeys(NO_SOURCE_YET, State.OUT_OF_SCOPE)})
+    def _kinds(self) -> Iterator[Kind]:
+        """Collections that have a ledger and are in scope."""
+        kinds = self.source.kinds
+        return (kind for kind in self.enumeration.collections if not kinds or kind in kinds)
 
-    def _in_scope(self, execution: Execution) -> bool:
-        if self._options.executions and execution.execution_id not in self._options.executions:
-            return False
-        began = execution.began_at
-        return self._options.since is None or began is None or began >= self._options.since
+    def join(self, total: int | None) -> None:
+        """Check each batch, and the names and the index that they share."""
+        self.joining.batches(self.batches, self.names, total=total)
+        with self.tally.covering("table", "index", ("B",)):
+            self.joining.names(self.names)
+            self.joining.ask_the_index_again()
 
-    # --- ledgers, index, provider ----------------------------------------------------------------------------------
+    def collections(self) -> None:
+        """Check what is published, and every record against it."""
+        for kind in self._kinds():
+            self.published.know(kind)
+        for outcome in self.published.finish():
+            _count(self.tally, outcome)
+        self.tally.report(list(self.provider.failed_and_completed(self.tally.findings)))
 
-    def _ledgers(self, batches: Sorter) -> None:
-        self._gatherer.head_keys = tuple(self._head_keys())
-        for key, head in self._gatherer.heads(self._gatherer.head_keys):
-            if isinstance(head, Head):
-                for name, entry in opened(key, head):
-                    remember(batches, name, entry)
-            elif head.why is not Why.MISSING:
-                self._report([not_covered(head)])
-                self._ledger.add("ledgers", {"B": State.NOT_EVALUATED})
 
-    def _head_keys(self) -> Iterator[str]:
-        """Ledgers are found by the folders of the root, one listing call for each."""
-        layout, objects = self._source.layout, self._source.objects
-        for database in folders(objects):
-            try:
-                prefix, ending = layout.head_pattern(database)
-            except ValueError:  # a folder that is no database
-                continue
-            for collection in folders(objects, prefix):
-                key = f"{prefix}{collection}{ending}"
-                info = next(iter(objects.list(key)), None)
-                if info is not None and info.key == key:
-                    self._collections.add(_kind_of(database, collection))
-                    yield key
-
-    def _index(self, batches: Sorter) -> None:
-        kinds = self._source.kinds or (*BUILT_IN_KINDS.values(), *self._collections)
-        types = {kind.batch_type for kind in kinds} | (set() if self._source.kinds else self._batch_types)
-        for batch_type in sorted(types):
-            for status in Status:
-                for name in self._source.table.by_status(batch_type, status):
-                    remember(batches, name, Indexed(str(status)))
-
-    def _ask_the_index_again(self) -> None:
-        """What the index said wrongly is asked at the very end: it may lag."""
-        for name in self._index_doubts:
-            (batch,) = self._gatherer.batches([(name, ())])
-            row = batch.known_row
-            if row is not None:
-                under = tuple(Indexed(str(one)) for one in Status if self._indexed_as(row.batch_type, one, name))
-                again = healthy_rows(self._source.table, [name]).get(name)
-                if isinstance(again, BatchRow) and again.revision == row.revision:
-                    self._report(rows.in_index(attrs.evolve(batch, entries=under), self._moment))
-
-    def _indexed_as(self, batch_type: str, status: Status, name: str) -> bool:
-        for other in self._source.table.by_status(batch_type, status, after=name[:-1]):
-            if other >= name:
-                return other == name
-        return False
-
-    # --- batches ---------------------------------------------------------------------------------------------------
-
-    def _join(self, batches: Sorter, names: Sorter) -> None:
-        done = 0
-        for block in blocks(batches.groups()):
-            try:
-                for batch in self._gatherer.batches([(name, entries_of(payloads)) for name, payloads in block]):
-                    self._batch(batch)
-                    row = batch.known_row
-                    if row is not None and row.provider_batch_id is not None:
-                        names.add(row.provider_batch_id, row.batch_id.encode())
-            except (ServiceError, CorruptData) as error:
-                self._report([found("A901", "table:", *(name for name, _ in block[:20]), reason=error.message)])
-                self._ledger.add("batches", dict.fromkeys(FAMILIES_OF_BATCHES, State.NOT_EVALUATED), len(block))
-            done += len(block)
-            self._options.on_progress(Progress(stage="batches", done=done))
-
-    def _batch(self, batch: Batch) -> None:
-        if not self._wanted(batch):
-            self._ledger.add("batches", dict.fromkeys(FAMILIES_OF_BATCHES, State.OUT_OF_SCOPE))
-            return
-        if any(rows.in_index(batch, self._moment)):
-            self._index_doubts.append(batch.batch_id)
-        already = len(self._findings)
-        candidates = list(_checked(batch, self._moment))
-        if candidates:
-            batch = self._gatherer.again(batch)
-            self._report(_both(candidates, _checked(batch, self._moment)))
-        self._report(not_covered(part, batch.batch_id) for part in unseen(batch))
-        self._report(self._provider.answers(batch))
-        states = batch_states(batch, self._moment, provider=self._provider.state_of(batch))
-        for finding in self._findings[already:]:
-            if self._suppressed(finding):
+def _count(tally: Tally, outcome: Outcome) -> None:
+    """What a collection came to, in the ledger."""
+    tally.report(outcome.findings)
+    states = {"S": outcome.snapshots, "V": outcome.vectors}
+    for finding in outcome.findings:
+        if tally.is_suppressed(finding):
+            if finding.family in states:
                 states[finding.family] = State.SUPPRESSED
-        self._ledger.add("batches", states)
-        self._trail.add(batch, states["R"])
-        self._published.add(batch, checked=states["R"] is State.CHECKED)
-
-    def _names(self, names: Sorter) -> None:
-        """B703, O101 and O102: join rows with provider batches by the provider's name."""
-        for name, payloads in names.groups():
-            batch_ids = [payload.decode() for payload in payloads if not is_entry(payload)]
-            entry = next((decoded(payload) for payload in payloads if is_entry(payload)), None)
-            if not batch_ids or (len(batch_ids) == 1 and not self._provider.is_odd(entry)):
-                continue
-            healthy = healthy_rows(self._source.table, batch_ids)
-            known = [row for row in healthy.values() if isinstance(row, BatchRow) and row.provider_batch_id == name]
-            self._report(rows.one_name(name, known))
-            self._report(self._provider.named(name, known, entry))
-
-    def _look_at_collections(self) -> None:
-        for kind in self._collections:
-            if not self._source.kinds or kind in self._source.kinds:
-                self._published.know(kind)
-        for outcome in self._published.finish():
-            self._report(outcome.findings)
-            states = {"S": outcome.snapshots, "V": outcome.vectors}
-            for finding in outcome.findings:
-                if self._suppressed(finding):
-                    if finding.family in states:
-                        states[finding.family] = State.SUPPRESSED
-                    elif finding.batch_ids:  # of a batch that has ended
-                        self._ledger.move("batches", finding.family, State.CHECKED, State.SUPPRESSED, 1)
-            self._ledger.add("collections", states)
-            self._ledger.move("batches", "R", State.CHECKED, State.NOT_EVALUATED, outcome.records_hidden)
-            self._all_proven &= not outcome.records_hidden
-
-    def _wanted(self, batch: Batch) -> bool:
-        row, options = batch.known_row, self._options
-        if self._source.kinds and row is not None and not any(row.serves(kind) for kind in self._source.kinds):
-            return False
-        if not options.limited or batch.listed or batch.polled:
-            return True
-        submitted = row.submitted_at if row is not None else None
-        return options.since is not None and submitted is not None and submitted >= options.since
-
-
-def _checked(batch: Batch, moment: Moment) -> Iterator[Finding]:
-    for check in CHECKS:
-        yield from check(batch, moment)
-
-
-def _both(first: Iterable[Finding], second: Iterable[Finding]) -> Iterator[Finding]:
-    """What both readings found, as the second one says it."""
-    before = {finding.identity for finding in first}
-    return (finding for finding in second if finding.identity in before)
-
-
-def _info(payload: bytes) -> tuple[str, BlobInfo]:
-    what, key, size_bytes, modified_at = msgspec.json.decode(payload, type=tuple[str, str, int, datetime])
-    return what, BlobInfo(key=key, size_bytes=size_bytes, modified_at=modified_at)
-
-
-def _kind_of(database: str, collection: str) -> Kind:
-    for kind in BUILT_IN_KINDS.values():
-        if (kind.database, kind.collection) == (database, collection):
-            return kind
-    return Kind(database, database=database, collection=collection)
+            elif finding.batch_ids:  # of a batch that has ended
+                tally.ledger.move("batches", finding.family, State.CHECKED, State.SUPPRESSED, 1)
+    tally.ledger.add("collections", states)
+    tally.ledger.move("batches", "R", State.CHECKED, State.NOT_EVALUATED, outcome.records_hidden)
+    tally.proven &= not outcome.records_hidden

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from verify.audit.sorting import Sorter
 
-__all__ = ["Chunked", "Entry", "Indexed", "Listed", "Opened", "Polled", "Provided", "Stored", "entries_of", "remember"]
+__all__ = [
+    "Checked",
+    "Chunked",
+    "Entry",
+    "Indexed",
+    "Listed",
+    "Opened",
+    "Polled",
+    "Provided",
+    "Stored",
+    "entries_of",
+    "remember",
+]
 
 
 class Indexed(msgspec.Struct, tag="i", array_like=True, frozen=True):
@@ -74,7 +86,22 @@ class Provided(msgspec.Struct, tag="v", array_like=True, frozen=True):
     error_file_id: str
 
 
-Entry = Indexed | Stored | Opened | Listed | Polled | Chunked | Provided
+class Checked(msgspec.Struct, tag="k", array_like=True, frozen=True):
+    """This audit has checked it before it was interrupted."""
+
+    evidence: bytes
+    """What it was known by."""
+    number: int
+    """Of its claims; -1 where it has none."""
+    unretried: bool
+    states: dict[str, str]
+    findings: list[tuple[str, str, dict[str, Any], list[str], str]]
+    """Code, location, evidence, batches, severity."""
+    stood: list[str]
+    """Of each stage of its journey."""
+
+
+Entry = Indexed | Stored | Opened | Listed | Polled | Chunked | Provided | Checked
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final[Callable[[bytes], Entry]] = msgspec.msgpack.Decoder(Entry).decode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from verify.audit.deltas import downloaded, key_columns, read_delta, sha256_of
 from verify.audit.entries import Entry, Indexed, Opened, Provided, Stored, only
 from verify.audit.executions import Execution, facts_by_batch, read_execution
 from verify.audit.keys import EXECUTION_KEYS
-from verify.audit.objects import Unreadable, envelope, guarded
+from verify.audit.objects import Unreadable, envelope, guarded, too_large
 from verify.audit.rows import Batch, healthy_rows
 from verify.audit.sources import Source
 
@@ -60,35 +60,48 @@ class Gatherer:
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
-    def batches(self, block: Sequence[tuple[str, tuple[Entry, ...]]]) -> Iterator[Batch]:
-        """A block of batches, their rows looked up together."""
+    def batches(
+        self,
+        block: Sequence[tuple[str, tuple[Entry, ...]]],
+        *,
+        wanted: Callable[[Batch], bool] = lambda _: True,
+    ) -> Iterator[Batch]:
+        """A block of batches, their rows looked up together. Of those not `wanted` nothing but the row is read."""
         rows = healthy_rows(self.source.table, [name for name, _ in block])
         known = [row for row in rows.values() if isinstance(row, BatchRow)]
         retries = healthy_rows(self.source.table, [name for row in known for name in row.retry_batch_ids])
         for name, entries in block:
             row = rows.get(name)
             named = row.retry_batch_ids if isinstance(row, BatchRow) else ()
-            yield self._batch(name, entries, row, frozenset(named) & retries.keys())
+            plain = self._plain(name, entries, row, frozenset(named) & retries.keys())
+            yield self._whole(plain) if wanted(plain) else plain
 
-    def _batch(
+    def _plain(
         self, name: str, entries: tuple[Entry, ...], row: BatchRow | Unreadable | None, retries: frozenset[str]
     ) -> Batch:
-        key = self.source.layout.result_key(name)
-        plain = Batch(
+        return Batch(
             batch_id=name,
             entries=entries,
             row=row,
-            register_key=key,
+            register_key=self.source.layout.result_key(name),
             retry_rows=retries,
             ledger_unseen=not self.unseen_heads.isdisjoint(self._head_of(row)),
         )
-        if not self.depth.reads_content or not (entries or row):
+
+    def _whole(self, plain: Batch) -> Batch:
+        """With everything that the depth reads."""
+        if not self.depth.reads_content or not (plain.entries or plain.row):
             return plain
         # After the row: a row that has ended has a register, whoever ends it meanwhile.
-        wanted = plain.is_stored or isinstance(row, BatchRow)
-        register = envelope(self.source.objects, Result, key) if wanted else None
+        there = plain.is_stored or plain.known_row is not None
+        register = self._register(plain) if there else None
         read = attrs.evolve(plain, register=register)
         return attrs.evolve(read, delta=self._delta(read), records=self._records(read))
+
+    def _register(self, plain: Batch) -> Result | Unreadable:
+        size_bytes = max((entry.size_bytes for entry in only(plain.entries, Stored)), default=0)
+        key = plain.register_key
+        return too_large(key, size_bytes) or envelope(self.source.objects, Result, key)
 
     def _delta(self, batch: Batch) -> Any:
         result = batch.terminal_result

@@ -16,7 +16,6 @@ import attrs
 import msgspec
 
 from embedpipe.lifecycle import TERMINAL_ACTIONS, Status
-from verify.audit.coverage import State
 from verify.audit.deltas import DeltaSeen
 from verify.audit.findings import Finding
 from verify.audit.rows import Batch
@@ -189,10 +188,9 @@ class Trail:
     def __init__(self, folder: Path) -> None:
         self._kept = Sorter(folder, "journeys")
 
-    def add(self, batch: Batch, state: State) -> None:
-        """`state`: what the ledger says of its records."""
+    def add(self, batch: Batch, seen: Sequence[Standing]) -> None:
+        """One more batch."""
         row = batch.known_row
-        seen = standings(batch, looked_up=state is State.CHECKED)
         self._kept.add(batch.batch_id, msgspec.msgpack.encode((str(row.status) if row else "", seen)))
 
     def of(self, wanted: Iterable[str]) -> Iterator[tuple[str, str, tuple[Standing, ...]]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import attrs
 
 from verify.audit.catalogue import RULES
 from verify.audit.checks import Depth
+from verify.audit.estimate import Estimate
 from verify.audit.findings import Finding, Severity
 
 __all__ = ["Options", "Progress", "Suppression"]
@@ -20,6 +22,8 @@ class Progress:
 
     stage: str
     done: int
+    total: int | None = None
+    """Where that is known."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,6 +57,10 @@ class Options:
     """Only these, and the batches that they listed; empty: all."""
     suppressions: tuple[Suppression, ...] = ()
     on_progress: Callable[[Progress], None] = lambda _: None
+    state: Path | None = None
+    """Where an audit that is interrupted keeps what it has checked, and goes on; None: nowhere."""
+    on_estimate: Callable[[Estimate], None] | None = None
+    """Told what the audit will call, before it reads batch by batch; None: that is not worked out."""
 
     @property
     def limited(self) -> bool:

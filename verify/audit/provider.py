@@ -105,6 +105,15 @@ class ProviderSide:
         """What the ledger says of one batch, after `answers`."""
         return self._states.pop(batch.batch_id, self.state)
 
+    def note(self, batch: Batch) -> None:
+        """Remember what the provider failed and a row says is complete."""
+        row = batch.known_row
+        if row is None or row.status is not Status.COMPLETED or self.state is not State.CHECKED:
+            return
+        for entry in only(batch.entries, Provided):
+            if entry.openai_batch_id == row.provider_batch_id and entry.status in checks_provider.ENDED_BADLY:
+                self._ended_badly[batch.batch_id] = entry.status
+
     def answers(self, batch: Batch) -> Iterator[Finding]:
         """O104 and O105, and what could not be read: the files of a batch that has ended on both sides."""
         provider, row = self._source.provider, batch.known_row
@@ -113,8 +122,6 @@ class ProviderSide:
         for entry in only(batch.entries, Provided):
             if entry.openai_batch_id != row.provider_batch_id or not checks_provider.has_ended(entry.status):
                 continue
-            if row.status is Status.COMPLETED and entry.status in checks_provider.ENDED_BADLY:
-                self._ended_badly[batch.batch_id] = entry.status
             if not self._moment.depth.reads_content:
                 continue
             try:

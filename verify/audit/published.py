@@ -6,7 +6,7 @@ it. Where a newer version appears meanwhile, it looks again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +23,11 @@ from verify.audit.checks.snapshots import collection_findings
 from verify.audit.collections import CollectionSeen, Named, read_collection
 from verify.audit.coverage import State
 from verify.audit.deltas import KEY_COLUMNS, arrow_batches, keys_schema
+from verify.audit.entries import Checked
 from verify.audit.findings import Finding, shown_ids
 from verify.audit.gather import Gatherer
 from verify.audit.objects import Unreadable, Why
+from verify.audit.resuming import Stored
 from verify.audit.rows import Batch, healthy_rows
 from verify.audit.sources import Source
 
@@ -70,6 +72,8 @@ class Published:
     """Collections of one audit."""
 
     def __init__(self, source: Source, moment: Moment, gatherer: Gatherer, folder: Path) -> None:
+        self.restored: Mapping[str, Stored] = {}
+        """Collection -> the claims of an audit that goes on."""
         self._source = source
         self._gatherer = gatherer
         self._moment = moment
@@ -81,11 +85,14 @@ class Published:
         key = (kind.database, kind.collection)
         return self._collections.setdefault(key, _Collection(kind=kind))
 
-    def add(self, batch: Batch, *, checked: bool) -> None:
-        """Take in a batch. `checked`: the ledger counts its records as checked."""
+    def add(self, batch: Batch, *, checked: bool, known: Checked | None = None) -> tuple[int, bool]:
+        """Take in a batch. `checked`: the ledger counts its records as checked; `known`: what is known of one not read again.
+
+        The number of its claims (-1: none), and whether its retry has no row.
+        """
         row = batch.known_row
         if row is None:
-            return
+            return -1, False
         place = self.know(self._kind_of(row))
         if row.snapshot_version is not None and row.status is Status.COMPLETED:
             place.named.setdefault(row.snapshot_version, Named()).add(batch.batch_id)
@@ -93,18 +100,43 @@ class Published:
             place.seeds_count += 1
             place.seeds += [batch.batch_id] if len(place.seeds) < SEED_SHOWN_MAX else []
         if not self._moment.depth.reads_content:
-            return
+            return -1, False
         place.proven_by_catalog += checked
-        if any(without_retry_row(batch, self._moment)):
+        unretried = any(without_retry_row(batch, self._moment)) if known is None else known.unretried
+        if unretried:
             place.unretried.add(batch.batch_id)
         if batch.retry_rows:
             place.retries[batch.batch_id] = batch.retry_rows
+        claims = self._claims_of(place)
+        if known is None:
+            return claims.add(batch), unretried
+        if known.number >= 0:
+            claims.keep(known.number, batch.batch_id)
+        return known.number, unretried
+
+    def _claims_of(self, place: _Collection) -> Any:
         if place.claims is None:
             from verify.audit.claims import Claims
 
-            name = f"claims-{len(self._collections):04d}-{place.kind.database}"
-            place.claims = Claims(self._folder, name)
-        place.claims.add(batch)
+            place.claims = Claims(self._folder, f"claims-{place.kind.database}-{place.kind.collection}")
+            stored = self.restored.get(_name(place.kind))
+            if stored is not None:
+                place.claims.restore(stored.files, stored.batches)
+        return place.claims
+
+    def stored(self) -> dict[str, Stored]:
+        """The claims of every collection, on disk. `StorageFull`."""
+        made = [place for place in self._collections.values() if place.claims is not None]
+        now = {_name(place.kind): Stored(place.claims.files, len(place.claims.batches)) for place in made}
+        return {**self.restored, **now}
+
+    def forget(self) -> None:
+        """Remove files that no checkpoint names any more."""
+        for place in self._collections.values():
+            if place.claims is not None:
+                for path in place.claims.obsolete:
+                    path.unlink()
+                place.claims.obsolete = []
 
     def _kind_of(self, row: BatchRow) -> Kind:
         if row.database is not None and row.collection is not None:
@@ -260,7 +292,7 @@ class Published:
         ids = id_batches(collection.ids()) if comparison is not None else ()
         runs = place.claims.streams() if place.claims else []
         names = [seen.catalog_key, location, *("claims" for _ in runs)]
-        for catalog_part, ids_part, *claim_parts in windows([catalog, ids, *runs], names):
+        for catalog_part, ids_part, *claim_parts in windows([catalog, ids, *runs], names, side_by_side=len(runs)):
             held = pa.Table.from_batches(catalog_part, schema=keys_schema())
             claimed = pa.Table.from_batches([b for part in claim_parts for b in part], schema=CLAIMS_SCHEMA)
             look(held, claimed, gaps)

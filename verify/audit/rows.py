@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 BLOCK_BATCHES: Final = 100
 """[aws] Rows of one BatchGetItem."""
+ROWS_BLOCK_BATCHES: Final = 2_000
+"""[ours] Where rows alone are read: so many at once that looking up their retries is hardly a call more."""
 NOBODY: Final = "no-such-batch"
 """[ours] A batch_id that no pipeline gives."""
 
@@ -122,8 +124,13 @@ class Batch:
         return tuple(dict.fromkeys([*names, *([ended_by] if ended_by else [])]))
 
 
-def blocks(groups: Iterable[tuple[str, T]], size: int = BLOCK_BATCHES) -> Iterator[list[tuple[str, T]]]:
-    """Neighbouring groups, as many as are looked up in one call."""
+def block_size(*, content: bool) -> int:
+    """Batches whose rows are looked up together; objects are read right after the rows that name them."""
+    return BLOCK_BATCHES if content else ROWS_BLOCK_BATCHES
+
+
+def blocks(groups: Iterable[T], size: int = BLOCK_BATCHES) -> Iterator[list[T]]:
+    """Neighbouring groups, as many as are looked up together."""
     iterator = iter(groups)
     while block := list(islice(iterator, size)):
         yield block

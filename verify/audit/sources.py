@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
@@ -18,12 +18,23 @@ from embedpipe import retry
 from embedpipe.errors import MisuseError, Transient
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
-from embedpipe.limits import LIST_PAGE_KEYS, PROVIDER_LIST_PAGE, Policy
-from embedpipe.model import BatchRow, Blob, BlobInfo, Kind, ProviderBatch
-from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorStore
+from embedpipe.limits import BATCH_GET_KEYS_MAX, LIST_PAGE_KEYS, PROVIDER_LIST_PAGE, Policy
+from embedpipe.model import BatchRow, Blob, BlobInfo, Hit, Kind, ProviderBatch
+from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorRows, VectorStore
 from embedpipe.retry import RetryPolicy
 
-__all__ = ["Calls", "ReadOnlyBlobStore", "ReadOnlyProvider", "ReadOnlyTable", "ReadOnlyVectors", "Source"]
+if TYPE_CHECKING:
+    from embedpipe.ports import Vectors
+
+__all__ = [
+    "Calls",
+    "ReadOnlyBlobStore",
+    "ReadOnlyCollection",
+    "ReadOnlyProvider",
+    "ReadOnlyTable",
+    "ReadOnlyVectors",
+    "Source",
+]
 
 T = TypeVar("T")
 
@@ -55,9 +66,9 @@ class Calls:
     policy: RetryPolicy = attrs.field(factory=RetryPolicy)
     counts: Counter[str] = attrs.field(factory=Counter)
 
-    def make(self, name: str, read: Callable[[], T]) -> T:
-        """One call, repeated while it fails for load."""
-        self.counts[name] += 1
+    def make(self, name: str, read: Callable[[], T], *, times: int = 1) -> T:
+        """One call, or the `times` that a service makes of it, repeated while it fails for load."""
+        self.counts[name] += times
         return retry.call(read, self.policy, self.clock)
 
     def pages(self, name: str, start: Callable[[str | None], Iterator[T]], key: Callable[[T], str]) -> Iterator[T]:
@@ -131,7 +142,8 @@ class ReadOnlyTable:
 
     def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRow]:
         """As the port says."""
-        return self._calls.make("table.get_many", lambda: self._inner.get_many(batch_ids))
+        times = -(-len(batch_ids) // BATCH_GET_KEYS_MAX)
+        return self._calls.make("table.get_many", lambda: self._inner.get_many(batch_ids), times=times)
 
     def by_status(self, batch_type: str, status: Status, *, after: str = "") -> Iterator[str]:
         """As the port says."""
@@ -191,6 +203,37 @@ class ReadOnlyProvider:
         _refuse(f"provider.delete_file {file_id}")
 
 
+class ReadOnlyCollection:
+    """A `Collection` that refuses to write."""
+
+    def __init__(self, inner: Collection) -> None:
+        self._inner = inner
+
+    def get(self, ids: Sequence[str]) -> VectorRows:
+        """As the port says."""
+        return self._inner.get(ids)
+
+    def ids(self, *, after: str = "") -> Iterator[str]:
+        """As the port says."""
+        return self._inner.ids(after=after)
+
+    def count(self) -> int:
+        """As the port says."""
+        return self._inner.count()
+
+    def search(self, vector: Vectors, k: int) -> list[Hit]:
+        """As the port says."""
+        return self._inner.search(vector, k)
+
+    def upsert(self, rows: VectorRows) -> None:
+        """Refused."""
+        _refuse(f"collection.upsert of {len(rows.ids)} rows")
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Refused."""
+        _refuse(f"collection.delete of {len(ids)} rows")
+
+
 class ReadOnlyVectors:
     """A `VectorStore` that is never opened for editing."""
 
@@ -198,10 +241,12 @@ class ReadOnlyVectors:
         self._inner = inner
         self._calls = calls
 
-    def reading(self, database: str, collection: str, *, version: str) -> AbstractContextManager[Collection]:
+    @contextmanager
+    def reading(self, database: str, collection: str, *, version: str) -> Iterator[Collection]:
         """As the port says."""
         self._calls.counts["vectors.reading"] += 1
-        return self._inner.reading(database, collection, version=version)
+        with self._inner.reading(database, collection, version=version) as opened:
+            yield ReadOnlyCollection(opened)
 
     def editing(
         self,
@@ -233,6 +278,8 @@ class Source:
     policy: Policy = attrs.field(factory=Policy)
     unreachable: Mapping[str, str] = attrs.field(factory=dict)
     """Port that is in scope and could not be opened -> why."""
+    prices: Mapping[str, float] = attrs.field(factory=dict)
+    """Kind of call -> US dollars of one, as `estimate.PRICES` has them; what is not named costs nothing."""
     close: Callable[[], None] = lambda: None
 
     @classmethod
@@ -250,6 +297,7 @@ class Source:
         policy: Policy | None = None,
         retry_policy: RetryPolicy | None = None,
         unreachable: Mapping[str, str] | None = None,
+        prices: Mapping[str, float] | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> Source:
         """A source over live ports, each wrapped so that it refuses to write."""
@@ -266,11 +314,13 @@ class Source:
             layout=layout,
             policy=policy or Policy(),
             unreachable=unreachable or {},
+            prices=prices or {},
             close=close,
         )
 
 
 if TYPE_CHECKING:
+    _collection: type[Collection] = ReadOnlyCollection
     _objects: type[BlobStore] = ReadOnlyBlobStore
     _table: type[BatchTable] = ReadOnlyTable
     _provider: type[BatchProvider] = ReadOnlyProvider

@@ -1,0 +1,149 @@
+"""The first part of an audit: everything that names a batch, from every source, into one sort by `batch_id`.
+
+Executions are read here, and what is wrong with one as a whole is said here. Order matters: executions come first, so that
+what a running pipeline does meanwhile only adds to the proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import attrs
+import msgspec
+
+from embedpipe.lifecycle import Status
+from embedpipe.model import BUILT_IN_KINDS, BlobInfo, Kind
+from embedpipe.wire import Head, Manifest
+from verify.audit.checks import not_covered, poll
+from verify.audit.coverage import State
+from verify.audit.entries import Indexed, remember
+from verify.audit.executions import Execution, facts_by_batch
+from verify.audit.gather import Gatherer, opened, stored
+from verify.audit.keys import folders, seen
+from verify.audit.objects import Why
+from verify.audit.options import Progress
+from verify.audit.sorting import Sorter
+from verify.audit.sources import Source
+from verify.audit.states import execution_blind
+from verify.audit.tally import Tally, confirmed
+
+__all__ = ["Enumeration"]
+
+NO_SOURCE_YET: Final = ("L", "X")
+"""Families of executions that a local root has no source for."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@attrs.define(kw_only=True, eq=False)
+class Enumeration:
+    """Fills the sort, once."""
+
+    source: Source
+    tally: Tally
+    gatherer: Gatherer
+    folder: Path
+    collections: set[Kind] = attrs.field(factory=set)
+    """Those that have a ledger."""
+    _batch_types: set[str] = attrs.field(factory=set)
+
+    def fill(self, batches: Sorter) -> None:
+        """Executions and registers, then ledgers, then the index."""
+        with self.tally.covering("objects", "executions", ("P",)):
+            self._executions(batches)
+        with self.tally.covering("objects", "ledgers", ("B",)):
+            self._ledgers(batches)
+        with self.tally.covering("table", "index", ("B",)):
+            self._index(batches)
+
+    # --- executions ------------------------------------------------------------------------------------------------
+
+    def _executions(self, batches: Sorter) -> None:
+        """List once; read each execution; keep what it says of its batches."""
+        with Sorter(self.folder, "executions") as executions:
+            for entry in seen(self.source.objects, self.source.layout):
+                if entry.what == "result":
+                    remember(batches, entry.id, stored(entry.info))
+                else:
+                    info = entry.info
+                    executions.add(entry.id, _encode((entry.what, info.key, info.size_bytes, info.modified_at)))
+            total = sum(1 for _ in executions.groups())
+            for done, (execution_id, payloads) in enumerate(executions.groups(), 1):
+                self._execution(execution_id, dict(map(_info, payloads)), batches)
+                self.tally.options.on_progress(Progress(stage="executions", done=done, total=total))
+
+    def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], batches: Sorter) -> None:
+        execution = self.gatherer.execution(execution_id, present)
+        ledger = self.tally.ledger
+        if not self._in_scope(execution):
+            ledger.add("executions", dict.fromkeys(("P", *NO_SOURCE_YET), State.OUT_OF_SCOPE))
+            return
+        if isinstance(execution.manifest, Manifest) and execution.manifest.batch_type:
+            self._batch_types.add(execution.manifest.batch_type)
+        for name, entry in facts_by_batch(execution):
+            remember(batches, name, entry)
+        candidates = list(poll.execution_findings(execution, self.tally.moment))
+        if candidates:
+            execution = self.gatherer.execution_again(execution_id)
+            self.tally.report(confirmed(candidates, poll.execution_findings(execution, self.tally.moment)))
+        blind = execution_blind(execution)
+        self.tally.report(not_covered(part) for part in blind)
+        state = State.NOT_EVALUATED if blind else State.CHECKED if execution.ended else State.IN_FLIGHT
+        ledger.add("executions", {"P": state, **dict.fromkeys(NO_SOURCE_YET, State.OUT_OF_SCOPE)})
+
+    def _in_scope(self, execution: Execution) -> bool:
+        options = self.tally.options
+        if options.executions and execution.execution_id not in options.executions:
+            return False
+        began = execution.began_at
+        return options.since is None or began is None or began >= options.since
+
+    # --- ledgers and index -----------------------------------------------------------------------------------------
+
+    def _ledgers(self, batches: Sorter) -> None:
+        self.gatherer.head_keys = tuple(self._head_keys())
+        for key, head in self.gatherer.heads(self.gatherer.head_keys):
+            if isinstance(head, Head):
+                for name, entry in opened(key, head):
+                    remember(batches, name, entry)
+            elif head.why is not Why.MISSING:
+                self.tally.report([not_covered(head)])
+                self.tally.ledger.add("ledgers", {"B": State.NOT_EVALUATED})
+
+    def _head_keys(self) -> Iterator[str]:
+        """Ledgers are found by the folders of the root, one listing call for each."""
+        layout, objects = self.source.layout, self.source.objects
+        for database in folders(objects):
+            try:
+                prefix, ending = layout.head_pattern(database)
+            except ValueError:  # a folder that is no database
+                continue
+            for collection in folders(objects, prefix):
+                key = f"{prefix}{collection}{ending}"
+                info = next(iter(objects.list(key)), None)
+                if info is not None and info.key == key:
+                    self.collections.add(_kind_of(database, collection))
+                    yield key
+
+    def _index(self, batches: Sorter) -> None:
+        kinds = self.source.kinds or (*BUILT_IN_KINDS.values(), *self.collections)
+        types = {kind.batch_type for kind in kinds} | (set() if self.source.kinds else self._batch_types)
+        for batch_type in sorted(types):
+            for status in Status:
+                for name in self.source.table.by_status(batch_type, status):
+                    remember(batches, name, Indexed(str(status)))
+
+
+def _info(payload: bytes) -> tuple[str, BlobInfo]:
+    what, key, size_bytes, modified_at = msgspec.json.decode(payload, type=tuple[str, str, int, datetime])
+    return what, BlobInfo(key=key, size_bytes=size_bytes, modified_at=modified_at)
+
+
+def _kind_of(database: str, collection: str) -> Kind:
+    for kind in BUILT_IN_KINDS.values():
+        if (kind.database, kind.collection) == (database, collection):
+            return kind
+    return Kind(database, database=database, collection=collection)
