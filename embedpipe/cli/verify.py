@@ -10,6 +10,7 @@ import click
 COMMANDS: Final = {
     "check": ("verify.audit.command:check", "Audit what runs left behind; changes nothing."),
     "flow": ("verify.flow.command:flow", "Say whether a field reaches a state of a state machine, without running it."),
+    "repair": ("verify.repair.command:repair", "Mend what an audit has found: plan, apply, undo."),
     "explain": ("verify.audit.command:explain", "Say what a finding means and what mends it."),
 }
 """Name -> where it is defined, and its line in the help."""

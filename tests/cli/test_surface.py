@@ -20,7 +20,8 @@ from tests.cli.conftest import Run
 HEAVY = {"boto3", "openai", "chromadb", "numpy", "pyarrow", "rich", "attrs", "attr", "cattrs", "msgspec", "wordllama"}
 GROUPS = {"config": [("config", "show")], "aws": [("aws", "template")]}
 GROUPS["simulate"] = [("simulate", name) for name in ("run", "replay", "shrink", "mutants")]
-GROUPS["verify"] = [("verify", name) for name in VERIFY]
+GROUPS["verify"] = [("verify", name) for name in VERIFY if name != "repair"]
+GROUPS["verify"] += [("verify", "repair", name) for name in ("plan", "apply", "undo")]
 COMMON = {"--root", "--config", "--kind", "--json", "--set", "--quiet", "--debug", "--help"}
 
 

@@ -125,7 +125,7 @@ class Enumeration:
                 key = f"{prefix}{collection}{ending}"
                 info = next(iter(objects.list(key)), None)
                 if info is not None and info.key == key:
-                    self.collections.add(_kind_of(database, collection))
+                    self.collections.add(kind_of(database, collection))
                     yield key
 
     def _index(self, batches: Sorter) -> None:
@@ -142,7 +142,8 @@ def _info(payload: bytes) -> tuple[str, BlobInfo]:
     return what, BlobInfo(key=key, size_bytes=size_bytes, modified_at=modified_at)
 
 
-def _kind_of(database: str, collection: str) -> Kind:
+def kind_of(database: str, collection: str) -> Kind:
+    """The kind whose records a collection holds, as far as its names say."""
     for kind in BUILT_IN_KINDS.values():
         if (kind.database, kind.collection) == (database, collection):
             return kind
