@@ -8,9 +8,9 @@ Importing it needs neither pytest nor hypothesis; `verify.contracts` and `verify
 
 from __future__ import annotations
 
-from verify.audit.api import check, root
+from verify.audit.api import aws, check, root
 from verify.audit.findings import Finding, Severity
 from verify.audit.report import FindingsFound, Report
 from verify.audit.sources import Source
 
-__all__ = ["Finding", "FindingsFound", "Report", "Severity", "Source", "check", "root"]
+__all__ = ["Finding", "FindingsFound", "Report", "Severity", "Source", "aws", "check", "root"]

@@ -18,6 +18,7 @@ import click
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import full_disk
+from verify.sources.options import Named, on_aws
 
 if TYPE_CHECKING:
     from verify.audit.options import Progress
@@ -71,7 +72,11 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     metavar="SECONDS",
     help="What is younger may still be on its way.",
 )
-@click.option("--scope", metavar="SOURCES", help="Of objects, table, vectors, provider those to read. [default: all]")
+@click.option(
+    "--scope",
+    metavar="SOURCES",
+    help="Of objects, table, vectors, provider, histories, logs those to read. [default: all]",
+)
 @click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML.")
 @click.option("--suppressions", metavar="FILE", help="Findings to live with: object, reason, expires; TOML.")
 @click.option(
@@ -82,8 +87,11 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     callback=_outputs,
     help="text, jsonl, junit or sarif, to stdout or a file; repeatable. [default: text]",
 )
+@on_aws
 @common
-def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str | None, **asked: Any) -> int:
+def check(
+    settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str | None, named: Named, **asked: Any
+) -> int:
     """Audit what runs left behind: is everything there, and is what says COMPLETED proven? Changes nothing.
 
     Ends with 0 where it is clean and complete, 1 with findings, 3 where something could not be checked.
@@ -92,11 +100,11 @@ def check(settings: Settings, outputs: tuple[tuple[str, str], ...], layout: str 
     Example:
       embedpipe verify check --root .embedpipe
       embedpipe verify check --root .embedpipe --depth vectors --format text --format junit=audit.xml
+      embedpipe verify check --bucket BUCKET --table TABLE --state-machine-arn ARN --since 7d
     """
     import verify
 
-    config = settings.load()
-    source = verify.root(config.root, kind=settings.kind, config_file=config.file, layout=layout)
+    source = named.source(settings, layout)
     lists = {name: _codes(asked.pop(name)) for name in ("select", "ignore", "scope")}
     try:
         with _progress(quiet=settings.quiet) as on_progress:

@@ -29,6 +29,7 @@ from verify.audit.executions import Execution, facts_by_batch
 from verify.audit.findings import Finding
 from verify.audit.gather import Gatherer, opened, stored
 from verify.audit.keys import folders, seen
+from verify.audit.machines import MachineSide, Side
 from verify.audit.objects import Why
 from verify.audit.options import Options, Progress
 from verify.audit.provider import ProviderSide, is_entry
@@ -48,9 +49,6 @@ CHECKS: Final[tuple[BatchCheck, ...]] = (
     *records.BATCH_CHECKS,
     *provider.BATCH_CHECKS,
 )
-NO_SOURCE_YET: Final = ("L", "X")
-"""Families of executions that a local root has no source for."""
-
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -78,6 +76,7 @@ class _Audit:
         self._batch_types: set[str] = set()
         self._collections: set[Kind] = set()
         self._provider = ProviderSide(source, self._moment)
+        self._machines = MachineSide(source, options, self._moment, self._gatherer)
 
     def run(self) -> Report:
         began = self._source.clock.monotonic_s()
@@ -85,6 +84,8 @@ class _Audit:
         with Sorter(self._folder, "batches") as batches, Sorter(self._folder, "names") as names:
             with self._covering("objects", "executions", ("P",)):
                 self._executions(batches)
+            if self._source.absent:  # a batch is judged by its objects and its row together
+                return self._made(self._source.clock.monotonic_s() - began)
             with self._covering("objects", "ledgers", ("B",)):
                 self._ledgers(batches)
             with self._covering("table", "index", ("B",)):
@@ -105,6 +106,9 @@ class _Audit:
             self._options.depth,
             provider=self._source.provider is not None,
             vectors=self._source.vectors is not None,
+            histories=self._source.histories is not None,
+            logs=self._source.logs is not None,
+            absent=self._source.absent,
         )
         return Report(
             source=self._source.name,
@@ -144,6 +148,7 @@ class _Audit:
     def _executions(self, batches: Sorter) -> None:
         """List once; read each execution; keep what it says of its batches."""
         with Sorter(self._folder, "executions") as executions:
+            self._report(self._machines.gather(executions))
             for entry in seen(self._source.objects, self._source.layout):
                 if entry.what == "result":
                     remember(batches, entry.id, stored(entry.info))
@@ -151,13 +156,24 @@ class _Audit:
                     info = entry.info
                     executions.add(entry.id, _encode((entry.what, info.key, info.size_bytes, info.modified_at)))
             for done, (execution_id, payloads) in enumerate(executions.groups(), 1):
-                self._execution(execution_id, dict(map(_info, payloads)), batches)
+                side, objects = self._machines.split(execution_id, payloads)
+                self._execution(execution_id, dict(map(_info, objects)), side, batches)
                 self._options.on_progress(Progress(stage="executions", done=done))
 
-    def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], batches: Sorter) -> None:
+    def _execution(
+        self, execution_id: str, present: Mapping[str, BlobInfo], side: Side, batches: Sorter
+    ) -> None:
         execution = self._gatherer.execution(execution_id, present)
-        if not self._in_scope(execution):
-            self._ledger.add("executions", dict.fromkeys(("P", *NO_SOURCE_YET), State.OUT_OF_SCOPE))
+        if not self._in_scope(execution, side):
+            self._ledger.add("executions", dict.fromkeys(("P", "X", "L"), State.OUT_OF_SCOPE))
+            return
+        ran, states = self._machines.look(execution, side)
+        self._report(ran)
+        for finding in ran:
+            if self._suppressed(finding):
+                states[finding.family] = State.SUPPRESSED
+        if not present:  # of a submission, or one that failed before it listed anything
+            self._ledger.add("executions", states)
             return
         if isinstance(execution.manifest, Manifest) and execution.manifest.batch_type:
             self._batch_types.add(execution.manifest.batch_type)
@@ -170,12 +186,12 @@ class _Audit:
         blind = execution_blind(execution)
         self._report(not_covered(part) for part in blind)
         state = State.NOT_EVALUATED if blind else State.CHECKED if execution.ended else State.IN_FLIGHT
-        self._ledger.add("executions", {"P": state, **dict.fromkeys(NO_SOURCE_YET, State.OUT_OF_SCOPE)})
+        self._ledger.add("executions", {"P": state, **states})
 
-    def _in_scope(self, execution: Execution) -> bool:
+    def _in_scope(self, execution: Execution, side: Side) -> bool:
         if self._options.executions and execution.execution_id not in self._options.executions:
             return False
-        began = execution.began_at
+        began = execution.began_at or (side.run.started_at if side.run is not None else None)
         return self._options.since is None or began is None or began >= self._options.since
 
     # --- ledgers, index, provider ----------------------------------------------------------------------------------
