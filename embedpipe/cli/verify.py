@@ -9,6 +9,8 @@ import click
 
 COMMANDS: Final = {
     "check": ("verify.audit.command:check", "Audit what runs left behind; changes nothing."),
+    "doctor": ("verify.sources.command:doctor", "Read a little of each source, and say what to fix."),
+    "iam-policy": ("verify.sources.command:iam_policy", "Print the policy that an audit of AWS needs."),
     "explain": ("verify.audit.command:explain", "Say what a finding means and what mends it."),
 }
 """Name -> where it is defined, and its line in the help."""

@@ -160,9 +160,7 @@ class _Audit:
                 self._execution(execution_id, dict(map(_info, objects)), side, batches)
                 self._options.on_progress(Progress(stage="executions", done=done))
 
-    def _execution(
-        self, execution_id: str, present: Mapping[str, BlobInfo], side: Side, batches: Sorter
-    ) -> None:
+    def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], side: Side, batches: Sorter) -> None:
         execution = self._gatherer.execution(execution_id, present)
         if not self._in_scope(execution, side):
             self._ledger.add("executions", dict.fromkeys(("P", "X", "L"), State.OUT_OF_SCOPE))

@@ -213,7 +213,9 @@ class MachineSide:
         for group in self._source.log_groups:
             # One quoted term: not every server knows how to join two.
             lines += self._source.logs.lines(group, containing=execution.execution_id, since=since, until=until)
-        mine = [line for line in lines if (said := line_of(line.message)) and said["execution_id"] == execution.execution_id]
+        mine = [
+            line for line in lines if (said := line_of(line.message)) and said["execution_id"] == execution.execution_id
+        ]
         return tuple(mine)
 
     # --- the ledger ------------------------------------------------------------------------------------------------
@@ -265,7 +267,7 @@ class MachineSide:
         return self._kept_days is not None and age_s is not None and age_s > self._kept_days * 86_400
 
     def _why_no_line(self, execution: Execution) -> tuple[str, str]:
-        if "marked" in execution.present or self._source.histories is not None and not execution.present:
+        if "marked" in execution.present or (self._source.histories is not None and not execution.present):
             return "A901", f"Its log lines are kept for {self._kept_days} days, and it is older."
         return "A902", f"It has no line {EVENT!a} and no marked.json: a pipeline that promises neither."
 

@@ -65,9 +65,7 @@ _OPTIONS: Final = (
         multiple=True,
         help="A machine whose executions are audited; repeatable.",
     ),
-    click.option(
-        "--log-group", "log_groups", metavar="NAME", multiple=True, help="Of a mark function; repeatable."
-    ),
+    click.option("--log-group", "log_groups", metavar="NAME", multiple=True, help="Of a mark function; repeatable."),
     click.option("--region", metavar="NAME", help="Of AWS. [default: as the SDK finds it]"),
     click.option("--endpoint-url", metavar="URL", help="Of a server in place of AWS. [default: as the SDK finds it]"),
 )

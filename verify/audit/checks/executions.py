@@ -143,9 +143,11 @@ def lost_items(told: Told, _: Moment) -> Iterator[Finding]:
         of_batches = bool(fan.batch_ids) or "Poll" in fan.state
         expected = seen.total_batches if of_batches and seen.total_batches is not None else counted.total
         knows_all = isinstance(told.execution.results, tuple)
-        silent = tuple(name for name in fan.caught if knows_all and name not in quoted)
+        caught = tuple(name for name in fan.caught if knows_all and name not in quoted)
+        listed = tuple(batch.batch_id for batch in told.execution.listed)
+        silent = caught or tuple(name for name in listed if of_batches and name not in quoted)
         told_of = of_batches and knows_all and len(quoted) >= expected
-        if silent or (not told_of and (counted.succeeded < counted.total or counted.total < expected)):
+        if caught or (not told_of and (counted.succeeded < counted.total or counted.total < expected)):
             yield found(
                 "X303",
                 told.location,
@@ -161,7 +163,7 @@ def lost_items(told: Told, _: Moment) -> Iterator[Finding]:
 def returned_errors(told: Told, _: Moment) -> Iterator[Finding]:
     """X303: a handler's error that was returned as a normal result."""
     for returned in told.history.returned if told.history is not None else ():
-        ids = (returned.batch_id,) if returned.batch_id else ()
+        ids = (returned.batch_id,) if returned.batch_id else told.quoted
         yield found(
             "X303", told.location, *ids, state=returned.state, expected="a result, or an error", actual=returned.said
         )

@@ -54,7 +54,9 @@ def _counted(told: Told) -> dict[str, int]:
     if isinstance(told.execution.results, tuple):
         figures |= {"extracted": len(told.quoted), "eligible": len(eligible_ids(told))}
     if told.rows is not None:
-        mine = [row for row in told.rows.values() if isinstance(row, BatchRow) and row.completed_by == told.execution_id]
+        mine = [
+            row for row in told.rows.values() if isinstance(row, BatchRow) and row.completed_by == told.execution_id
+        ]
         unreadable = [row for row in told.rows.values() if not isinstance(row, BatchRow)]
         figures |= {} if unreadable else {"batches_marked": len(mine)}
     return figures
