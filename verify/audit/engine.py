@@ -149,6 +149,8 @@ class _Audit:
         """List once; read each execution; keep what it says of its batches."""
         with Sorter(self._folder, "executions") as executions:
             self._report(self._machines.gather(executions))
+            for family, count in self._machines.unread.items():
+                self._ledger.add("executions", {family: State.NOT_EVALUATED}, count)
             for entry in seen(self._source.objects, self._source.layout):
                 if entry.what == "result":
                     remember(batches, entry.id, stored(entry.info))

@@ -110,15 +110,15 @@ def is_mark(state: str) -> bool:
 # --- payloads ------------------------------------------------------------------------------------------------------
 
 
-def payloads(event: Event) -> Iterator[tuple[str, str, bool]]:
-    """What went in or out: the name of the field, the JSON, and whether it was cut short."""
+def payloads(event: Event) -> Iterator[tuple[str, bool]]:
+    """What went in or out: the JSON, and whether it was cut short."""
     for name, details in event.items():
         if not (name.endswith("EventDetails") and isinstance(details, Mapping)):
             continue
         for field in ("input", "output", "parameters"):
             if isinstance(details.get(field), str):
                 cut = details.get(f"{field}Details", {}).get("truncated", False)
-                yield field, details[field], bool(cut)
+                yield details[field], bool(cut)
 
 
 def parsed(text: str) -> Any:
@@ -216,12 +216,12 @@ class _Reader:
     def see(self, event: Event) -> None:
         self._count += 1
         place = self._placed(event)
-        for field, text, cut in payloads(event):
+        for text, cut in payloads(event):
             self._cut = self._cut or cut
             size = len(text.encode())
             if size > self._largest:
                 self._largest, self._largest_in = size, place.state
-            self._payload(event, place, field, parsed(text))
+            self._payload(event, place, parsed(text))
         self._step(event, place)
 
     def _placed(self, event: Event) -> _Place:
@@ -256,7 +256,7 @@ class _Reader:
             details = event.get(f"execution{kind.removeprefix('Execution')}EventDetails") or {}
             self._error = str(details.get("error", ""))
 
-    def _payload(self, event: Event, place: _Place, field: str, value: Any) -> None:
+    def _payload(self, event: Event, place: _Place, value: Any) -> None:
         kind = event["type"]
         if kind in ("TaskSucceeded", "LambdaFunctionSucceeded"):
             self._result(place, unwrapped(value))

@@ -69,8 +69,8 @@ class MachineSide:
         self._options = options
         self._moment = moment
         self._gatherer = gatherer
-        self._blind: set[str] = set()
-        """Families of which a source could not be read to its end."""
+        self.unread: dict[str, int] = {}
+        """Family -> machines, or log groups, that could not be read to their end."""
         self._kept_days: int | None = None
 
     # --- gathering -------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class MachineSide:
         except (ServiceError, CorruptData) as error:
             why = str(error)
         if why:
-            self._blind.add(family)
+            self.unread[family] = self.unread.get(family, 0) + 1
             yield found("A901", location, reason=why)
 
     def _runs(self, machine: str, into: Sorter) -> str:
@@ -203,7 +203,7 @@ class MachineSide:
         return found
 
     def _lines_again(self, side: Side, execution: Execution) -> tuple[LogLine, ...]:
-        if self._source.logs is None or "L" in self._blind:
+        if self._source.logs is None or "L" in self.unread:
             return side.lines
         began = side.run.started_at if side.run is not None else execution.began_at
         since = (began or datetime.fromtimestamp(0, UTC)) - timedelta(seconds=LATE_S)
@@ -223,10 +223,10 @@ class MachineSide:
     def _states(self, execution: Execution, side: Side) -> tuple[list[Finding], dict[str, State]]:
         blind: list[Finding] = []
         states = {"X": self._of_history(execution, side), "L": self._of_logs(execution, side)}
-        if states["X"] is State.NOT_EVALUATED and "X" not in self._blind:
+        if states["X"] is State.NOT_EVALUATED and "X" not in self.unread:
             reason = f"It began more than {HISTORY_KEPT_DAYS} days ago, and its history is not kept any longer."
             blind.append(found("A901", f"history:{execution.execution_id}", reason=reason))
-        if states["L"] is State.NOT_EVALUATED and "L" not in self._blind:
+        if states["L"] is State.NOT_EVALUATED and "L" not in self.unread:
             code, reason = self._why_no_line(execution)
             blind.append(found(code, f"logs:{execution.execution_id}", reason=reason))
         return blind, states
@@ -235,7 +235,7 @@ class MachineSide:
         if self._source.histories is None:
             return State.OUT_OF_SCOPE
         if side.run is None:
-            return State.NOT_EVALUATED if "X" in self._blind else self._without_run(execution)
+            return State.NOT_EVALUATED if "X" in self.unread else self._without_run(execution)
         return State.IN_FLIGHT if side.run.running else State.CHECKED
 
     def _without_run(self, execution: Execution) -> State:
@@ -248,19 +248,25 @@ class MachineSide:
     def _of_logs(self, execution: Execution, side: Side) -> State:
         if self._source.logs is None:
             return State.OUT_OF_SCOPE
-        if "L" in self._blind:
+        if "L" in self.unread:
             return State.NOT_EVALUATED
-        if self._source.histories is not None and side.run is None and not side.lines:
-            return self._without_run(execution)
-        marked = execution.present.get("marked")
+        if side.lines:
+            return State.IN_FLIGHT if side.run is not None and side.run.running else State.CHECKED
+        return self._without_line(execution, side)
+
+    def _without_line(self, execution: Execution, side: Side) -> State:
+        """No line: it may still come, be too old, never have been promised, or be lost."""
         if side.run is not None and side.run.running:
             return State.IN_FLIGHT
+        if self._source.histories is not None and side.run is None:
+            return self._without_run(execution)
+        marked = execution.present.get("marked")
         if marked is None:
             promised = side.run is not None and side.run.succeeded and "poll_results" in execution.present
-            return State.NOT_EVALUATED if promised and not side.lines else State.CHECKED
-        if not side.lines and not self._moment.is_old(marked.modified_at):
+            return State.NOT_EVALUATED if promised else State.CHECKED
+        if not self._moment.is_old(marked.modified_at):
             return State.IN_FLIGHT
-        return State.NOT_EVALUATED if not side.lines and self._too_old(marked.modified_at) else State.CHECKED
+        return State.NOT_EVALUATED if self._too_old(marked.modified_at) else State.CHECKED
 
     def _too_old(self, when: datetime) -> bool:
         age_s = self._moment.age_s(when)
