@@ -172,7 +172,8 @@ class Told:
     @property
     def run(self) -> Run:
         """The execution that is hit."""
-        return next(run for runs in self.histories.machines.values() for run in runs if run.name == self.name)
+        ingests = [runs for arn, runs in self.histories.machines.items() if arn.endswith(":ingest")]
+        return next(run for runs in ingests for run in runs if run.name == self.name)
 
     @property
     def events(self) -> list[Any]:

@@ -247,3 +247,26 @@ def test_x304_a_listing_that_grew_towards_the_limit() -> None:
     (finding,) = told.audited().findings
     assert finding.code == "X304"
     assert 204_800 <= finding.evidence["largest_bytes"] < 262_144  # type: ignore[operator]
+
+
+def test_a_submission_and_an_ingest_may_have_one_name() -> None:
+    """Each is judged by its own history; the objects belong to the one that began with them."""
+    told = Told()
+    submission = next(run for runs in told.histories.machines.values() for run in runs if run.name == "s1")
+    for runs in told.histories.machines.values():
+        runs[:] = [attrs.evolve(run, name=told.name) if run is submission else run for run in runs]
+    report = told.audited()
+    assert report.findings == ()
+    assert line(report, "X") == {"total": 7, "checked": 7}
+    returns_before_its_loop(told)
+    (finding,) = [finding for finding in told.audited().findings if finding.code == "X302"]
+    assert finding.location != f"history:{submission.arn}"
+
+
+def test_a_history_that_the_engine_cut_short_says_nothing_of_the_key() -> None:
+    told = Told()
+    told.states("SplitNotesIntoChunks", lambda _: {}, until="MarkNotesBatchesComplete")
+    for event in told.events:
+        if "stateEnteredEventDetails" in event:
+            event["stateEnteredEventDetails"]["inputDetails"] = {"truncated": True}
+    assert [finding for finding in told.audited().findings if finding.code == "X301"] == []

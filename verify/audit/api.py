@@ -85,6 +85,7 @@ def aws(
     provider and the vector store, and bucket and table where they are not given; `state_machine_arns` may hold the submit
     and the ingest machine, `log_groups` those of the mark functions. `MissingExtra`, `ConfigError`, `WrongQuestion`.
     """
+    from embedpipe.config import Config
     from verify.sources import live
 
     return live.aws(
@@ -94,7 +95,7 @@ def aws(
         log_groups=log_groups,
         region=region,
         endpoint_url=endpoint_url,
-        config_file=config_file,
+        config=Config.load(file=config_file),
         kind=kind,
         layout=layout,
     )

@@ -86,6 +86,8 @@ class History:
     lost: tuple[Lost, ...] = ()
     key: object = ABSENT
     """`poll_results_s3_key` as the mark step was given it."""
+    carries: bool = False
+    """Whether the state had a key of results at all: a submission's has none."""
     cut: bool = False
     """Whether the engine kept less than what passed."""
 
@@ -353,5 +355,6 @@ class _Reader:
             returned=tuple(self._returned),
             lost=tuple(self._lost.values()),
             key=self._key,
+            carries=FIELDS[0] in self._last,
             cut=self._cut,
         )

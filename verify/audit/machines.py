@@ -6,7 +6,7 @@ The rule kept here: an execution that runs is in flight, one whose history is go
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import attrs
@@ -17,7 +17,7 @@ from embedpipe.wire import Marked
 from verify.audit.checks import Moment, executions, found, logs
 from verify.audit.checks.executions import Told
 from verify.audit.checks.logs import EVENT, line_of
-from verify.audit.coverage import State
+from verify.audit.coverage import State, worst
 from verify.audit.executions import Execution
 from verify.audit.findings import Finding
 from verify.audit.gather import Gatherer
@@ -59,6 +59,15 @@ class Side:
 
     run: Run | None = None
     lines: tuple[LogLine, ...] = ()
+    others: tuple[Run, ...] = ()
+    """Of the same name, from other machines: a submission and an ingest may be called alike."""
+
+    def joined(self, began_at: datetime | None) -> Side:
+        """The same, with the run that laid down the objects: it started when they began."""
+        if not self.others or self.run is None or began_at is None:
+            return self
+        runs = sorted((self.run, *self.others), key=lambda run: abs((run.started_at - began_at).total_seconds()))
+        return attrs.evolve(self, run=runs[0], others=tuple(runs[1:]))
 
 
 class MachineSide:
@@ -124,7 +133,7 @@ class MachineSide:
         days = source.logs.kept_days(group)
         if days is not None:
             self._kept_days = min(days, self._kept_days or days)
-        since = self._options.since or datetime.fromtimestamp(0, UTC)
+        since = self._options.since or self._moment.now - timedelta(days=HISTORY_KEPT_DAYS)
         for line in source.logs.lines(group, containing=EVENT, since=since, until=self._moment.now):
             said = line_of(line.message)
             if said is not None:
@@ -143,12 +152,23 @@ class MachineSide:
         ]
         lines = [LogLine(at=e.at, message=e.message) for e in entries if isinstance(e, _Said)]
         others = [payload for payload in payloads if not payload.startswith(b"{")]
-        return Side(run=max(runs, key=lambda run: run.started_at, default=None), lines=tuple(lines)), others
+        runs.sort(key=lambda run: run.started_at, reverse=True)
+        return Side(run=runs[0] if runs else None, lines=tuple(lines), others=tuple(runs[1:])), others
 
     # --- one execution ---------------------------------------------------------------------------------------------
 
     def look(self, execution: Execution, side: Side) -> tuple[list[Finding], dict[str, State]]:
         """Its findings, found twice, and its states in the ledger."""
+        side = side.joined(execution.began_at)
+        findings, states = self._look(execution, side)
+        for run in side.others:
+            bare = Execution(execution_id=execution.execution_id, present={})
+            more, its = self._look(bare, Side(run=run))
+            findings += more
+            states["X"] = worst([states["X"], its["X"]])
+        return findings, states
+
+    def _look(self, execution: Execution, side: Side) -> tuple[list[Finding], dict[str, State]]:
         blind, states = self._states(execution, side)
         checks = [
             *(executions.CHECKS if states["X"] is State.CHECKED else ()),
@@ -159,7 +179,8 @@ class MachineSide:
         try:
             candidates = _checked(checks, self._told(execution, side, states), self._moment)
             if candidates:
-                again = self._gatherer.execution_again(execution.execution_id)
+                present = bool(execution.present)
+                again = self._gatherer.execution_again(execution.execution_id) if present else execution
                 side = attrs.evolve(side, lines=self._lines_again(side, execution))
                 before = {finding.identity for finding in candidates}
                 second = _checked(checks, self._told(again, side, states), self._moment)
@@ -198,7 +219,7 @@ class MachineSide:
         if "table" in self._source.absent:
             return None
         found: dict[str, object] = {}
-        for block in blocks((name, None) for name in told.quoted):
+        for block in blocks((name, None) for name in executions.eligible_ids(told)):
             found |= healthy_rows(self._source.table, [name for name, _ in block])
         return found
 
@@ -206,7 +227,7 @@ class MachineSide:
         if self._source.logs is None or "L" in self.unread:
             return side.lines
         began = side.run.started_at if side.run is not None else execution.began_at
-        since = (began or datetime.fromtimestamp(0, UTC)) - timedelta(seconds=LATE_S)
+        since = (began or self._moment.now - timedelta(days=HISTORY_KEPT_DAYS)) - timedelta(seconds=LATE_S)
         ended = side.run.stopped_at if side.run is not None else None
         until = ended + timedelta(seconds=LATE_S) if ended is not None else self._source.clock.now()
         lines: list[LogLine] = []
@@ -270,11 +291,16 @@ class MachineSide:
 
     def _too_old(self, when: datetime) -> bool:
         age_s = self._moment.age_s(when)
-        return self._kept_days is not None and age_s is not None and age_s > self._kept_days * 86_400
+        return age_s is not None and age_s > self._searched_days * 86_400
+
+    @property
+    def _searched_days(self) -> int:
+        """How far back lines were looked for."""
+        return min(HISTORY_KEPT_DAYS, self._kept_days if self._kept_days is not None else HISTORY_KEPT_DAYS)
 
     def _why_no_line(self, execution: Execution) -> tuple[str, str]:
         if "marked" in execution.present or (self._source.histories is not None and not execution.present):
-            return "A901", f"Its log lines are kept for {self._kept_days} days, and it is older."
+            return "A901", f"Log lines are looked for {self._searched_days} days back, and it is older."
         return "A902", f"It has no line {EVENT!a} and no marked.json: a pipeline that promises neither."
 
 

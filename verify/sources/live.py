@@ -91,12 +91,11 @@ def aws(
     log_groups: Iterable[str] = (),
     region: str | None = None,
     endpoint_url: str | None = None,
-    config_file: str | Path | None = None,
+    config: Config,
     kind: Kind | str | None = None,
     layout: Layout | str | Path | None = None,
 ) -> Source:
-    """As `verify.aws`, which says more."""
-    config = Config.load(file=config_file)
+    """As `verify.aws`, which says more, with a configuration that was read."""
     names = {"objects": bucket, "table": table}
     service = {name: value for name, value in (("region", region), ("endpoint_url", endpoint_url)) if value}
     choices = {port: found for port in _NAMED if (found := _choice(config, port, names[port], service)) is not None}

@@ -38,18 +38,19 @@ class Named:
     def source(self, settings: Settings, layout: str | None = None) -> Source:
         """What is audited: these resources where one is named, else the root of the common options."""
         import verify
+        from verify.sources import live
 
+        config = settings.load()
         if not self.anything:
-            config = settings.load()
             return verify.root(config.root, kind=settings.kind, config_file=config.file, layout=layout)
-        return verify.aws(
+        return live.aws(
             bucket=self.bucket,
             table=self.table,
             state_machine_arns=self.machines,
             log_groups=self.log_groups,
             region=self.region,
             endpoint_url=self.endpoint_url,
-            config_file=settings.file,
+            config=config,
             kind=settings.kind,
             layout=layout,
         )

@@ -75,7 +75,7 @@ def eligible_ids(told: Told) -> tuple[str, ...]:
 def lost_key(told: Told, moment: Moment) -> Iterator[Finding]:
     """X301: the mark step is not given the key of the results, or another."""
     seen = told.history
-    if seen is None or not (seen.marks or seen.error in PATH_FAILURES):
+    if seen is None or seen.cut or not (seen.marks or seen.error in PATH_FAILURES):
         return
     ids = eligible_ids(told) or told.quoted
     for lost in seen.lost:
@@ -97,6 +97,8 @@ def lost_key(told: Told, moment: Moment) -> Iterator[Finding]:
 def unmarked(told: Told, _: Moment) -> Iterator[Finding]:
     """X302: it says SUCCEEDED, and some batch that it should have marked is not accounted for."""
     if told.run is None or not told.run.succeeded or told.history is None:
+        return
+    if not (told.history.marks or told.history.carries):
         return
     counts = told.history.counts
     ids = eligible_ids(told)
