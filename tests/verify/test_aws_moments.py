@@ -261,12 +261,3 @@ def test_a_submission_and_an_ingest_may_have_one_name() -> None:
     returns_before_its_loop(told)
     (finding,) = [finding for finding in told.audited().findings if finding.code == "X302"]
     assert finding.location != f"history:{submission.arn}"
-
-
-def test_a_history_that_the_engine_cut_short_says_nothing_of_the_key() -> None:
-    told = Told()
-    told.states("SplitNotesIntoChunks", lambda _: {}, until="MarkNotesBatchesComplete")
-    for event in told.events:
-        if "stateEnteredEventDetails" in event:
-            event["stateEnteredEventDetails"]["inputDetails"] = {"truncated": True}
-    assert [finding for finding in told.audited().findings if finding.code == "X301"] == []

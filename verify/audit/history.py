@@ -1,6 +1,6 @@
 """What the history of one execution comes to: read once, event by event, in the memory of one event. Pure.
 
-The rule kept here: what is not in the history is not guessed. A payload that the engine has cut short says so.
+The rule kept here: what is not in the history is not guessed.
 """
 
 from __future__ import annotations
@@ -88,8 +88,6 @@ class History:
     """`poll_results_s3_key` as the mark step was given it."""
     carries: bool = False
     """Whether the state had a key of results at all: a submission's has none."""
-    cut: bool = False
-    """Whether the engine kept less than what passed."""
 
 
 def read_history(events: Iterable[Event]) -> History:
@@ -112,15 +110,14 @@ def is_mark(state: str) -> bool:
 # --- payloads ------------------------------------------------------------------------------------------------------
 
 
-def payloads(event: Event) -> Iterator[tuple[str, bool]]:
-    """What went in or out: the JSON, and whether it was cut short."""
+def payloads(event: Event) -> Iterator[str]:
+    """What went in or out, as JSON. The API gives all of it."""
     for name, details in event.items():
         if not (name.endswith("EventDetails") and isinstance(details, Mapping)):
             continue
         for field in ("input", "output", "parameters"):
             if isinstance(details.get(field), str):
-                cut = details.get(f"{field}Details", {}).get("truncated", False)
-                yield details[field], bool(cut)
+                yield details[field]
 
 
 def parsed(text: str) -> Any:
@@ -212,14 +209,13 @@ class _Reader:
         self._largest_in = self._status = self._error = ""
         self._total: int | None = None
         self._counts: Mapping[str, int] | None = None
-        self._marks = self._arrived = self._cut = False
+        self._marks = self._arrived = False
         self._key: object = ABSENT
 
     def see(self, event: Event) -> None:
         self._count += 1
         place = self._placed(event)
-        for text, cut in payloads(event):
-            self._cut = self._cut or cut
+        for text in payloads(event):
             size = len(text.encode())
             if size > self._largest:
                 self._largest, self._largest_in = size, place.state
@@ -356,5 +352,4 @@ class _Reader:
             lost=tuple(self._lost.values()),
             key=self._key,
             carries=FIELDS[0] in self._last,
-            cut=self._cut,
         )

@@ -75,7 +75,7 @@ def eligible_ids(told: Told) -> tuple[str, ...]:
 def lost_key(told: Told, moment: Moment) -> Iterator[Finding]:
     """X301: the mark step is not given the key of the results, or another."""
     seen = told.history
-    if seen is None or seen.cut or not (seen.marks or seen.error in PATH_FAILURES):
+    if seen is None or not (seen.marks or seen.error in PATH_FAILURES):
         return
     ids = eligible_ids(told) or told.quoted
     for lost in seen.lost:
