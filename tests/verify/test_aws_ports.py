@@ -33,7 +33,7 @@ class Given:
 
 
 def in_memory() -> Given:
-    histories = MemoryHistories(page=2)
+    histories = MemoryHistories(page=1)
     for at, name in enumerate(("first", "second")):
         when = BEGAN + timedelta(seconds=at)
         arn = f"{MACHINE.replace('stateMachine', 'execution')}:{name}"
@@ -162,7 +162,7 @@ def test_a_page_that_is_refused_is_asked_again_alone() -> None:
     logs = PagedLogs(Throttling(made.logs), calls)
     lines = list(logs.lines(GROUP, containing="mark", since=BEGAN, until=BEGAN + timedelta(seconds=9)))
     assert [line.message for line in lines] == [LINES[0], LINES[2]]
-    assert calls.counts == {"histories.run": 1, "histories.events": 2, "logs.lines": 2}
+    assert calls.counts == {"histories.run": 1, "histories.events": 4, "logs.lines": 2}
 
 
 def test_an_empty_page_may_have_others_behind_it() -> None:

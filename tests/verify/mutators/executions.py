@@ -252,3 +252,11 @@ def a_line_that_extracted_others(told: Told) -> set[str]:
 @tells("L801")
 def a_line_cut_in_two(told: Told) -> set[str]:
     return _lines(told, lambda said: json.dumps(said)[: told.random.randint(90, 110)])
+
+
+@tells("L801")
+def a_line_that_counts_what_another_marked(told: Told) -> set[str]:
+    """The row says who ended it."""
+    item = dict(told.table.read_raw(told.random.choice(sorted(told.eligible))) or {})
+    told.table.write_raw({**item, "completed_by": "empty"})
+    return {one["batch_id"] for one in told.quoted}
