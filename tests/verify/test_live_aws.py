@@ -208,3 +208,14 @@ def test_an_express_machine_keeps_no_history(deployment: Live) -> None:
     assert [finding.code for finding in report.findings] == ["A901"]
     assert "EXPRESS" in str(report.findings[0].evidence["reason"])
     assert report.exit_code == 3
+
+
+def test_histories_are_judged_though_the_bucket_may_not_be_listed(
+    deployment: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, "ListObjectsV2", "AccessDenied")
+    report = deployment.audited()
+    assert codes(report) == {"A901"}
+    assert any("Allow s3:ListBucket" in str(finding.evidence["reason"]) for finding in report.findings)
+    assert states(report)["X"] == (3, 3)
+    assert states(report)["L"][1] == 0

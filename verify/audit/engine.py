@@ -134,7 +134,7 @@ class _Audit:
         try:
             yield
         except (ServiceError, CorruptData) as error:
-            self._report([found("A901", f"{source}:", reason=error.message)])
+            self._report([found("A901", f"{source}:", reason=str(error))])
             self._ledger.add(unit, dict.fromkeys(families, State.NOT_EVALUATED))
 
     def _unreachable(self) -> None:
@@ -151,15 +151,21 @@ class _Audit:
             self._report(self._machines.gather(executions))
             for family, count in self._machines.unread.items():
                 self._ledger.add("executions", {family: State.NOT_EVALUATED}, count)
-            for entry in seen(self._source.objects, self._source.layout):
-                if entry.what == "result":
-                    remember(batches, entry.id, stored(entry.info))
-                else:
-                    info = entry.info
-                    executions.add(entry.id, _encode((entry.what, info.key, info.size_bytes, info.modified_at)))
+            listed = False
+            with self._covering("objects", "executions", ("P",)):
+                for entry in seen(self._source.objects, self._source.layout):
+                    if entry.what == "result":
+                        remember(batches, entry.id, stored(entry.info))
+                    else:
+                        info = entry.info
+                        executions.add(entry.id, _encode((entry.what, info.key, info.size_bytes, info.modified_at)))
+                listed = True
+            if not listed and self._source.logs is not None:  # what a line is compared with
+                self._machines.unread["L"] = self._machines.unread.get("L", 0) + 1
             for done, (execution_id, payloads) in enumerate(executions.groups(), 1):
                 side, objects = self._machines.split(execution_id, payloads)
-                self._execution(execution_id, dict(map(_info, objects)), side, batches)
+                # Half a listing would make what is there look missing.
+                self._execution(execution_id, dict(map(_info, objects)) if listed else {}, side, batches)
                 self._options.on_progress(Progress(stage="executions", done=done))
 
     def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], side: Side, batches: Sorter) -> None:

@@ -31,11 +31,13 @@ def doctor(settings: Settings, layout: str | None, named: Named) -> int:
     """
     import attrs
 
+    from embedpipe.model import kind_named
     from verify.sources.doctor import examine
 
     source = named.source(settings, layout)
+    kinds = source.kinds or (kind_named(settings.load().kind),)
     try:
-        seen = examine(source)
+        seen = examine(attrs.evolve(source, kinds=kinds))
     finally:
         source.close()
     if settings.json:

@@ -107,7 +107,7 @@ class _Doctor:
         for number, entry in enumerate(islice(seen(self._source.objects, self._source.layout), KEYS_LOOKED_AT), 1):
             if entry.what == "result":
                 self._result_key, self._batch_id = entry.info.key, entry.id
-                return f"{entry.info.key} is the {number}. object of a batch or an execution"
+                return f"{number} keys read; {entry.info.key} is a result"
         return f"no result of a batch below {self._source.layout.result.partition('{')[0]!a} yet"
 
     def _parse(self) -> str:
