@@ -8,10 +8,10 @@ Importing it needs neither pytest nor hypothesis; `verify.contracts` and `verify
 
 from __future__ import annotations
 
-from verify.audit.api import check, estimate, root
+from verify.audit.api import aws, check, estimate, root
 from verify.audit.estimate import Estimate
 from verify.audit.findings import Finding, Severity
 from verify.audit.report import FindingsFound, Report
 from verify.audit.sources import Source
 
-__all__ = ["Estimate", "Finding", "FindingsFound", "Report", "Severity", "Source", "check", "estimate", "root"]
+__all__ = ["Estimate", "Finding", "FindingsFound", "Report", "Severity", "Source", "aws", "check", "estimate", "root"]

@@ -57,6 +57,26 @@ class Resource:
         """Of the configuration."""
         return self.option.partition(".")[0]
 
+    def setting(self, name: str) -> str:
+        """What sets `name` beside `option`: a key of the same section, or another option of the command line.
+
+        >>> Resource(service="Logs", kind="log group", name="g", option="--log-group").setting("region")
+        '--region'
+        """
+        if self.option.startswith("--"):
+            return f"--{name.replace('_', '-')}"
+        return f"{self.section}.{name}"
+
+    @property
+    def region_setting(self) -> str:
+        """What sets the region."""
+        return self.setting("region")
+
+    @property
+    def endpoint_setting(self) -> str:
+        """What sets the endpoint."""
+        return self.setting("endpoint_url")
+
 
 @attrs.frozen(kw_only=True)
 class Call:
@@ -120,7 +140,7 @@ def _misconfigured(text: str, _: Answer, call: Call, *, hint: str) -> EmbedpipeE
 
 def _another_region(text: str, answer: Answer, call: Call) -> EmbedpipeError:
     where = f"It is in {answer.region}: set" if answer.region else "Set"
-    return ConfigError(text, hint=f"{where} {call.resource.section}.region.", resource=call.resource.name)
+    return ConfigError(text, hint=f"{where} {call.resource.region_setting}.", resource=call.resource.name)
 
 
 def _not_found(text: str, _: Answer, call: Call) -> EmbedpipeError:
@@ -177,7 +197,7 @@ _CLOCK: Final = partial(_unauthorized, hint="This machine's clock is wrong: set 
 _NO_BUCKET: Final = partial(_misconfigured, hint="There is no {0}: create it, or set {resource.option}.")
 _NO_TABLE: Final = partial(
     _misconfigured,
-    hint="There is no {0} for this account: create it, or set {resource.option} or {resource.section}.region.",
+    hint="There is no {0} for this account: create it, or set {resource.option} or {resource.region_setting}.",
 )
 _KEY_SCHEMA: Final = partial(
     _misconfigured,
@@ -219,6 +239,9 @@ BY_CODE: Final[Mapping[str, _Make]] = {
     "NoSuchBucket": _NO_BUCKET,
     "InvalidBucketName": _NO_BUCKET,
     "ResourceNotFoundException": partial(_by_words, _NO_TABLE),
+    "StateMachineDoesNotExist": _NO_TABLE,
+    "InvalidArn": partial(_misconfigured, hint="That is no ARN of a state machine: set {resource.option}."),
+    "ExecutionDoesNotExist": _not_found,
     "NoSuchUpload": partial(_unavailable, hint="The upload was ended from outside; it begins anew."),
     "KeyTooLongError": lambda text, _, call: InvalidKey(text, resource=call.resource.name),
     "ValidationException": partial(_by_words, _refused),
@@ -278,7 +301,7 @@ BY_STATUS: Final[Mapping[int, _Make]] = {
     301: _another_region,
     401: _BAD_KEY,
     403: _denied,
-    404: partial(_misconfigured, hint="Is this the right server? Check {resource.section}.endpoint_url."),
+    404: partial(_misconfigured, hint="Is this the right server? Check {resource.endpoint_setting}."),
     408: _unavailable,
     409: _conflict,
     412: _precondition_failed,
@@ -344,10 +367,10 @@ def no_answer(kind: str, call: Call, said: str = "") -> EmbedpipeError:
         hint = "Sign in, or set AWS_PROFILE, the AWS_ variables or a role: they come from the SDK's own chain."
         return Unauthorized(f"{call.what}: there are no credentials that work for {resource} ({kind}).", hint=hint)
     if kind in NO_REGION:
-        hint = f"Set {resource.section}.region, or AWS_DEFAULT_REGION."
+        hint = f"Set {resource.region_setting}, or AWS_DEFAULT_REGION."
         return ConfigError(f"{call.what}: no region, or an unknown one, is set for {resource}.", hint=hint)
     if kind == "ProfileNotFound":
-        hint = f"Check {resource.section}.profile and AWS_PROFILE."
+        hint = f"Check {resource.setting('profile')} and AWS_PROFILE."
         return ConfigError(f"{call.what}: the profile for {resource} is not in the AWS configuration.", hint=hint)
     if kind in NOT_SENT:
         return _not_sent(kind, call)
@@ -359,6 +382,6 @@ def no_answer(kind: str, call: Call, said: str = "") -> EmbedpipeError:
 
 def _not_sent(kind: str, call: Call) -> EmbedpipeError:
     resource = call.resource
-    hint = f"Check the network, {resource.section}.region and {resource.section}.endpoint_url."
+    hint = f"Check the network, {resource.region_setting} and {resource.endpoint_setting}."
     text = f"{call.what}: {resource.service} can't be reached ({kind}, {resource})."
     return Unavailable(text, hint=hint) if call.repeated else Throttled(text, hint=hint)

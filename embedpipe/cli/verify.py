@@ -11,6 +11,8 @@ COMMANDS: Final = {
     "check": ("verify.audit.command:check", "Audit what runs left behind; changes nothing."),
     "flow": ("verify.flow.command:flow", "Say whether a field reaches a state of a state machine, without running it."),
     "repair": ("verify.repair.command:repair", "Mend what an audit has found: plan, apply, undo."),
+    "doctor": ("verify.sources.command:doctor", "Read a little of each source, and say what to fix."),
+    "iam-policy": ("verify.sources.command:iam_policy", "Print the policy that an audit of AWS needs."),
     "explain": ("verify.audit.command:explain", "Say what a finding means and what mends it."),
 }
 """Name -> where it is defined, and its line in the help."""

@@ -93,9 +93,10 @@ def test_every_error_names_what_was_asked_and_the_resource() -> None:
 
 def test_only_a_missing_object_is_not_found() -> None:
     # To a step NotFound is an object that nobody wrote: of a missing bucket it would make an empty store.
+    # No step asks for an execution.
     for status in (400, 404, 500):
         found = {code for code in [*BY_CODE, "Unheard", "404", ""] if isinstance(answered(code, status), NotFound)}
-        assert found == {"NoSuchKey"}
+        assert found == {"NoSuchKey", "ExecutionDoesNotExist"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The library's face: `verify.root` names what to audit, `verify.check` audits it."""
+"""The library's face: `verify.root` and `verify.aws` name what to audit, `verify.check` audits it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from embedpipe.errors import ConfigError, MissingExtra
 from embedpipe.layout import Layout
-from embedpipe.model import Kind, kind_named
+from embedpipe.model import Kind
 from verify.audit.catalogue import chosen
 from verify.audit.checks import Depth
 from verify.audit.engine import audit
 from verify.audit.engine import estimate as estimated
 from verify.audit.estimate import PRICES, Estimate
-from verify.audit.files import read_layout, read_suppressions
+from verify.audit.files import read_suppressions
 from verify.audit.findings import WrongQuestion, severity_named
 from verify.audit.options import Options, Progress, Suppression
 from verify.audit.report import Report
@@ -28,10 +27,11 @@ from verify.audit.sources import Source
 if TYPE_CHECKING:
     from embedpipe.config import Config
 
-__all__ = ["check", "estimate", "root"]
+__all__ = ["aws", "check", "estimate", "root"]
 
 ALWAYS_READ: Final = ("objects", "table")
 OPTIONAL: Final = ("vectors", "provider")
+OF_EXECUTIONS: Final = ("histories", "logs")
 PAID: Final = ("s3", "dynamodb")
 """Backends whose every call costs something."""
 
@@ -53,55 +53,62 @@ def root(
     of a pipeline that was not built with embedpipe, or the TOML file that has them. `WrongQuestion` where nothing is there,
     `ConfigError`.
     """
-    from embedpipe.assembly import close, construct
-    from embedpipe.backends.system import SystemClock
     from embedpipe.config import Config
+    from verify.sources.live import opened, wanted_kinds, wanted_layout
 
     config = config or Config.load(path, file=config_file)
     if config.objects.backend == "files" and not config.root.is_dir():
         raise WrongQuestion(f"{config.root}: nothing is there.", hint="Check the name of the root.")
-    if isinstance(layout, str | Path):
-        layout = read_layout(Path(layout))
-    layout = layout or config.layout
-    clock = SystemClock()
-    offered = {
-        "clock": clock,
-        "layout": layout,
-        "limits": config.limits,
-        "model": config.model.name,
-        "dimensions": config.model.dimensions,
-        "send_dimensions": config.model.send_dimensions,
-    }
-    opened: dict[str, object] = {}
-    unreachable: dict[str, str] = {}
-    for port in ("objects", "table", "vectors", "provider"):
-        choice = getattr(config, port)
-        try:
-            opened[port] = construct(port, choice.backend, choice.options, offered, directories=choice.directories)
-        except (ConfigError, MissingExtra) as error:
-            if port in ("objects", "table"):
-                raise
-            unreachable[port] = str(error)
-    wanted = kind if isinstance(kind, Kind) or kind is None else kind_named(kind)
-
-    def shut() -> None:
-        for backend in opened.values():
-            close(backend)
-
+    layout = wanted_layout(layout, config)
+    made = opened(config, {port: getattr(config, port) for port in (*ALWAYS_READ, *OPTIONAL)}, layout)
     return Source.over(
         str(path),
-        objects=opened["objects"],  # type: ignore[arg-type]  # `construct` has checked that it fits its port
-        table=opened["table"],  # type: ignore[arg-type]
-        vectors=opened.get("vectors"),  # type: ignore[arg-type]
-        provider=opened.get("provider"),  # type: ignore[arg-type]
-        clock=clock,
-        kinds=[wanted] if wanted else [],
+        objects=made.ports["objects"],
+        table=made.ports["table"],
+        vectors=made.ports.get("vectors"),
+        provider=made.ports.get("provider"),
+        clock=made.clock,
+        kinds=wanted_kinds(kind),
         layout=layout,
         policy=config.policy,
         retry_policy=config.retry,
-        unreachable=unreachable,
+        unreachable=made.unreachable,
         prices=_prices({"objects": config.objects.backend, "table": config.table.backend}),
-        close=shut,
+        close=made.close,
+    )
+
+
+def aws(
+    *,
+    bucket: str | None = None,
+    table: str | None = None,
+    state_machine_arns: Iterable[str] = (),
+    log_groups: Iterable[str] = (),
+    region: str | None = None,
+    endpoint_url: str | None = None,
+    config_file: str | Path | None = None,
+    kind: Kind | str | None = None,
+    layout: Layout | str | Path | None = None,
+) -> Source:
+    """What a deployment has left in AWS. What is not named is out of scope, and the ledger says so.
+
+    Credentials, and region and endpoint where they are not given, come from the SDK's own chain. `config_file` names the
+    provider and the vector store, and bucket and table where they are not given; `state_machine_arns` may hold the submit
+    and the ingest machine, `log_groups` those of the mark functions. `MissingExtra`, `ConfigError`, `WrongQuestion`.
+    """
+    from embedpipe.config import Config
+    from verify.sources import live
+
+    return live.aws(
+        bucket=bucket,
+        table=table,
+        state_machine_arns=state_machine_arns,
+        log_groups=log_groups,
+        region=region,
+        endpoint_url=endpoint_url,
+        config=Config.load(file=config_file),
+        kind=kind,
+        layout=layout,
     )
 
 
@@ -131,7 +138,7 @@ def check(
 
     `depth`: `metadata` (keys and rows), `content` (objects parsed and hashed) or `vectors` (every vector compared).
     `since`: a time, or an age such as `7d`, `12h`, `30min`. `select`, `ignore`: beginnings of codes, such as `P` or `B701`.
-    `scope`: of `objects`, `table`, `vectors`, `provider` those to read (the first two always); none: all there are.
+    `scope`: of `objects`, `table`, `vectors`, `provider`, `histories`, `logs` those to read (the first two always); none: all.
     `suppressions`: findings that somebody lives with for a while, or the TOML file that has them.
     `grace_s`: what is younger may still be on its way. `on_estimate` is told what will be called, before batches are read.
     `resume`: a directory for what has been checked; an audit that was interrupted goes on where the same is asked again, and
@@ -190,9 +197,9 @@ def _depth(name: str) -> Depth:
 
 def _within(source: Source, scope: frozenset[str]) -> Source:
     """The source without what is out of scope."""
-    unknown = scope - {*ALWAYS_READ, *OPTIONAL}
+    unknown = scope - {*ALWAYS_READ, *OPTIONAL, *OF_EXECUTIONS}
     if unknown:
-        known = ", ".join((*ALWAYS_READ, *OPTIONAL))
+        known = ", ".join((*ALWAYS_READ, *OPTIONAL, *OF_EXECUTIONS))
         raise WrongQuestion(f"There is no source {sorted(unknown)[0]!a}.", hint=f"Use some of {known}.")
     if not scope:
         return source
@@ -200,6 +207,10 @@ def _within(source: Source, scope: frozenset[str]) -> Source:
         source,
         vectors=source.vectors if "vectors" in scope else None,
         provider=source.provider if "provider" in scope else None,
+        histories=source.histories if "histories" in scope else None,
+        machines=source.machines if "histories" in scope else (),
+        logs=source.logs if "logs" in scope else None,
+        log_groups=source.log_groups if "logs" in scope else (),
         unreachable={port: why for port, why in source.unreachable.items() if port in scope},
     )
 

@@ -18,6 +18,7 @@ import click
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import Interrupted, full_disk
+from verify.sources.options import Named, on_aws
 
 if TYPE_CHECKING:
     from verify.audit.estimate import Estimate
@@ -75,7 +76,11 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     metavar="SECONDS",
     help="What is younger may still be on its way.",
 )
-@click.option("--scope", metavar="SOURCES", help="Of objects, table, vectors, provider those to read. [default: all]")
+@click.option(
+    "--scope",
+    metavar="SOURCES",
+    help="Of objects, table, vectors, provider, histories, logs those to read. [default: all]",
+)
 @click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML.")
 @click.option("--suppressions", metavar="FILE", help="Findings to live with: object, reason, expires; TOML.")
 @click.option(
@@ -88,11 +93,13 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
 )
 @click.option("--resume", metavar="DIR", help="Keep there what has been checked, and go on where that was interrupted.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be called, and what that costs.")
+@on_aws
 @common
 def check(
     settings: Settings,
     outputs: tuple[tuple[str, str], ...],
     layout: str | None,
+    named: Named,
     dry_run: bool,
     resume: str | None,
     **asked: Any,
@@ -105,11 +112,11 @@ def check(
     Example:
       embedpipe verify check --root .embedpipe
       embedpipe verify check --root .embedpipe --depth vectors --format text --format junit=audit.xml
+      embedpipe verify check --bucket BUCKET --table TABLE --state-machine-arn ARN --since 7d
     """
     import verify
 
-    config = settings.load()
-    source = verify.root(config.root, kind=settings.kind, layout=layout, config=config)
+    source = named.source(settings, layout)
     lists = {name: _codes(asked.pop(name)) for name in ("select", "ignore", "scope")}
     try:
         if dry_run:

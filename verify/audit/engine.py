@@ -24,6 +24,7 @@ from verify.audit.estimate import Estimate, calls_of_batches, calls_of_collectio
 from verify.audit.gather import Gatherer
 from verify.audit.joining import Joining, named
 from verify.audit.journeys import Trail
+from verify.audit.machines import MachineSide
 from verify.audit.objects import envelope
 from verify.audit.options import Options
 from verify.audit.provider import ProviderSide
@@ -128,7 +129,13 @@ class _Audit:
         return cls(
             source=source,
             tally=tally,
-            enumeration=Enumeration(source=source, tally=tally, gatherer=gatherer, folder=folder),
+            enumeration=Enumeration(
+                source=source,
+                tally=tally,
+                gatherer=gatherer,
+                folder=folder,
+                machines=MachineSide(source, options, moment, gatherer),
+            ),
             joining=Joining(
                 source=source,
                 tally=tally,

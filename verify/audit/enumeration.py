@@ -23,6 +23,7 @@ from verify.audit.entries import Indexed, remember
 from verify.audit.executions import Execution, facts_by_batch
 from verify.audit.gather import Gatherer, opened, stored
 from verify.audit.keys import folders, seen
+from verify.audit.machines import MachineSide, Side
 from verify.audit.objects import Why
 from verify.audit.options import Progress
 from verify.audit.sorting import Sorter
@@ -31,9 +32,6 @@ from verify.audit.states import execution_blind
 from verify.audit.tally import Tally, confirmed
 
 __all__ = ["Enumeration"]
-
-NO_SOURCE_YET: Final = ("L", "X")
-"""Families of executions that a local root has no source for."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -46,6 +44,7 @@ class Enumeration:
     tally: Tally
     gatherer: Gatherer
     folder: Path
+    machines: MachineSide
     collections: set[Kind] = attrs.field(factory=set)
     """Those that have a ledger."""
     _batch_types: set[str] = attrs.field(factory=set)
@@ -54,6 +53,8 @@ class Enumeration:
         """Executions and registers, then ledgers, then the index."""
         with self.tally.covering("objects", "executions", ("P",)):
             self._executions(batches)
+        if self.source.absent:  # a batch is judged by its objects and its row together
+            return
         with self.tally.covering("objects", "ledgers", ("B",)):
             self._ledgers(batches)
         with self.tally.covering("table", "index", ("B",)):
@@ -64,22 +65,43 @@ class Enumeration:
     def _executions(self, batches: Sorter) -> None:
         """List once; read each execution; keep what it says of its batches."""
         with Sorter(self.folder, "executions") as executions:
+            self.tally.report(self.machines.gather(executions))
+            for family, count in self.machines.unread.items():
+                self.tally.ledger.add("executions", {family: State.NOT_EVALUATED}, count)
+            listed = self._listed(executions, batches)
+            total = sum(1 for _ in executions.groups())
+            for done, (execution_id, payloads) in enumerate(executions.groups(), 1):
+                side, objects = self.machines.split(execution_id, payloads)
+                # Half a listing would make what is there look missing.
+                self._execution(execution_id, dict(map(_info, objects)) if listed else {}, side, batches)
+                self.tally.options.on_progress(Progress(stage="executions", done=done, total=total))
+
+    def _listed(self, executions: Sorter, batches: Sorter) -> bool:
+        """Every object of an execution or a batch; False where the listing could not be read to its end."""
+        listed = False
+        with self.tally.covering("objects", "executions", ("P",)):
             for entry in seen(self.source.objects, self.source.layout):
                 if entry.what == "result":
                     remember(batches, entry.id, stored(entry.info))
                 else:
                     info = entry.info
                     executions.add(entry.id, _encode((entry.what, info.key, info.size_bytes, info.modified_at)))
-            total = sum(1 for _ in executions.groups())
-            for done, (execution_id, payloads) in enumerate(executions.groups(), 1):
-                self._execution(execution_id, dict(map(_info, payloads)), batches)
-                self.tally.options.on_progress(Progress(stage="executions", done=done, total=total))
+            listed = True
+        if not listed and self.source.logs is not None:  # what a line is compared with
+            self.machines.unread["L"] = self.machines.unread.get("L", 0) + 1
+        return listed
 
-    def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], batches: Sorter) -> None:
+    def _execution(self, execution_id: str, present: Mapping[str, BlobInfo], side: Side, batches: Sorter) -> None:
         execution = self.gatherer.execution(execution_id, present)
-        ledger = self.tally.ledger
-        if not self._in_scope(execution):
-            ledger.add("executions", dict.fromkeys(("P", *NO_SOURCE_YET), State.OUT_OF_SCOPE))
+        tally, ledger = self.tally, self.tally.ledger
+        if not self._in_scope(execution, side):
+            ledger.add("executions", dict.fromkeys(("P", "X", "L"), State.OUT_OF_SCOPE))
+            return
+        ran, states = self.machines.look(execution, side)
+        tally.report(ran)
+        states |= {finding.family: State.SUPPRESSED for finding in ran if tally.is_suppressed(finding)}
+        if not present:  # of a submission, or one that failed before it listed anything
+            ledger.add("executions", states)
             return
         if isinstance(execution.manifest, Manifest) and execution.manifest.batch_type:
             self._batch_types.add(execution.manifest.batch_type)
@@ -92,13 +114,13 @@ class Enumeration:
         blind = execution_blind(execution)
         self.tally.report(not_covered(part) for part in blind)
         state = State.NOT_EVALUATED if blind else State.CHECKED if execution.ended else State.IN_FLIGHT
-        ledger.add("executions", {"P": state, **dict.fromkeys(NO_SOURCE_YET, State.OUT_OF_SCOPE)})
+        ledger.add("executions", {"P": state, **states})
 
-    def _in_scope(self, execution: Execution) -> bool:
+    def _in_scope(self, execution: Execution, side: Side) -> bool:
         options = self.tally.options
         if options.executions and execution.execution_id not in options.executions:
             return False
-        began = execution.began_at
+        began = execution.began_at or (side.run.started_at if side.run is not None else None)
         return options.since is None or began is None or began >= options.since
 
     # --- ledgers and index -----------------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ class Journal:
 
 
 def _asked(source: Source, options: Options) -> str:
-    ports = [name for name in ("vectors", "provider") if getattr(source, name) is not None]
+    ports = [name for name in ("vectors", "provider", "histories", "logs") if getattr(source, name) is not None]
     limits = (options.since is not None, sorted(options.executions), sorted(options.codes), float(options.grace_s))
     asked = (
         source.name,

@@ -7,7 +7,7 @@ pages go on where they stopped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
@@ -22,6 +22,7 @@ from embedpipe.limits import BATCH_GET_KEYS_MAX, LIST_PAGE_KEYS, PROVIDER_LIST_P
 from embedpipe.model import BatchRow, Blob, BlobInfo, Hit, Kind, ProviderBatch
 from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorRows, VectorStore
 from embedpipe.retry import RetryPolicy
+from verify.audit.ports import Histories, Logs, PagedHistories, PagedLogs
 
 if TYPE_CHECKING:
     from embedpipe.ports import Vectors
@@ -272,6 +273,13 @@ class Source:
     calls: Calls
     vectors: VectorStore | None = None
     provider: BatchProvider | None = None
+    histories: PagedHistories | None = None
+    machines: tuple[str, ...] = ()
+    """State machines whose executions are audited, by ARN."""
+    logs: PagedLogs | None = None
+    log_groups: tuple[str, ...] = ()
+    absent: frozenset[str] = frozenset()
+    """Of `objects` and `table` what is out of scope; something empty stands in its place."""
     kinds: tuple[Kind, ...] = ()
     """The kinds audited; empty: those that are found."""
     layout: Layout = SEED
@@ -292,6 +300,11 @@ class Source:
         clock: Clock,
         vectors: VectorStore | None = None,
         provider: BatchProvider | None = None,
+        histories: Histories | None = None,
+        machines: Sequence[str] = (),
+        logs: Logs | None = None,
+        log_groups: Sequence[str] = (),
+        absent: Iterable[str] = (),
         kinds: Sequence[Kind] = (),
         layout: Layout = SEED,
         policy: Policy | None = None,
@@ -308,6 +321,11 @@ class Source:
             table=ReadOnlyTable(table, calls),
             vectors=ReadOnlyVectors(vectors, calls) if vectors is not None else None,
             provider=ReadOnlyProvider(provider, calls) if provider is not None else None,
+            histories=PagedHistories(histories, calls) if histories is not None else None,
+            machines=tuple(machines),
+            logs=PagedLogs(logs, calls) if logs is not None else None,
+            log_groups=tuple(log_groups),
+            absent=frozenset(absent),
             clock=clock,
             calls=calls,
             kinds=tuple(kinds),

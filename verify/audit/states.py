@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from verify.audit.checks import Depth, Moment
@@ -55,7 +55,9 @@ def batch_states(batch: Batch, moment: Moment, *, provider: State) -> dict[str, 
     return states
 
 
-def left_out(depth: Depth, *, provider: bool, vectors: bool) -> Iterator[str]:
+def left_out(
+    depth: Depth, *, provider: bool, vectors: bool, histories: bool, logs: bool, absent: Collection[str] = ()
+) -> Iterator[str]:
     """What the depth and the sources leave out, in words."""
     if depth is Depth.METADATA:
         yield "results, deltas and catalogs were not parsed or hashed (--depth content)"
@@ -65,4 +67,9 @@ def left_out(depth: Depth, *, provider: bool, vectors: bool) -> Iterator[str]:
         yield "the provider was not asked"
     if not vectors:
         yield "the vector store was not read"
-    yield "execution history (X) and logs (L) have no source here"
+    if not histories:
+        yield "the histories of executions (X) were not read: no state machine is named"
+    if not logs:
+        yield "log lines (L) were not read: no log group is named"
+    for name in sorted(absent):
+        yield f"{'objects were' if name == 'objects' else 'the table was'} not read, so batches were not joined"

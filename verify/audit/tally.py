@@ -54,14 +54,21 @@ class Tally:
         try:
             yield
         except (ServiceError, CorruptData) as error:
-            self.report([found("A901", f"{source}:", reason=error.message)])
+            self.report([found("A901", f"{source}:", reason=str(error))])
             self.ledger.add(unit, dict.fromkeys(families, State.NOT_EVALUATED))
 
     def as_report(self, source: Source, trail: Trail, elapsed_s: float) -> Report:
         """All of it, in order, with causes and what is suppressed told apart."""
         findings = in_order(explained(self.findings))
         hidden = tuple(finding for finding in findings if self.is_suppressed(finding))
-        words = left_out(self.options.depth, provider=source.provider is not None, vectors=source.vectors is not None)
+        words = left_out(
+            self.options.depth,
+            provider=source.provider is not None,
+            vectors=source.vectors is not None,
+            histories=source.histories is not None,
+            logs=source.logs is not None,
+            absent=source.absent,
+        )
         return Report(
             source=source.name,
             depth=self.options.depth,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from embedpipe.assembly import close, construct
-from embedpipe.backends.system import SystemClock
 from embedpipe.config import Config
 from verify.repair.applying import Stores
+from verify.sources.live import opened
 
 __all__ = ["writing"]
 
@@ -17,14 +15,8 @@ __all__ = ["writing"]
 @contextmanager
 def writing(config: Config) -> Iterator[Stores]:
     """The stores that a configuration names."""
-    clock = SystemClock()
-    offered = {"clock": clock, "layout": config.layout, "limits": config.limits}
-    opened: dict[str, Any] = {}
+    made = opened(config, {"objects": config.objects, "table": config.table}, config.layout)
     try:
-        for port in ("objects", "table"):
-            choice = getattr(config, port)
-            opened[port] = construct(port, choice.backend, choice.options, offered, directories=choice.directories)
-        yield Stores(clock=clock, **opened)
+        yield Stores(clock=made.clock, **made.ports)
     finally:
-        for backend in opened.values():
-            close(backend)
+        made.close()

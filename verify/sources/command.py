@@ -1,0 +1,82 @@
+"""`embedpipe verify doctor` and `embedpipe verify iam-policy`: what an audit needs before it can begin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from embedpipe.cli.options import Settings, common
+from embedpipe.cli.output import json_text
+from verify.sources.options import Named, on_aws
+
+if TYPE_CHECKING:
+    from verify.sources.doctor import Examination
+
+
+@click.command()
+@click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML.")
+@on_aws
+@common
+def doctor(settings: Settings, layout: str | None, named: Named) -> int:
+    """Read a little of each source, and say what to fix. Changes nothing.
+
+    Ends with 0 where all that is named can be read, else with 3.
+
+    \b
+    Example:
+      embedpipe verify doctor --root .embedpipe
+      embedpipe verify doctor --bucket BUCKET --table TABLE --state-machine-arn ARN --log-group GROUP
+    """
+    import attrs
+
+    from embedpipe.model import kind_named
+    from verify.sources.doctor import examine
+
+    source = named.source(settings, layout)
+    kinds = source.kinds or (kind_named(settings.load().kind),)
+    try:
+        seen = examine(attrs.evolve(source, kinds=kinds))
+    finally:
+        source.close()
+    if settings.json:
+        click.echo(json_text({**attrs.asdict(seen), "exit_code": seen.exit_code}))
+    else:
+        click.echo(as_text(seen), nl=False)
+    return seen.exit_code
+
+
+def as_text(seen: Examination) -> str:
+    """One line for each read, and below it what mends it."""
+    lines: list[str] = []
+    for read in seen.reads:
+        lines.append(f"{read.outcome:<12}  {read.source:<9}  {read.read}: {read.said}")
+        lines += [f"{'':<12}  fix: {read.fix}"] if read.fix else []
+    return "\n".join(lines) + "\n"
+
+
+@click.command("iam-policy")
+@click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML.")
+@on_aws
+@common
+def iam_policy(settings: Settings, layout: str | None, named: Named) -> None:  # noqa: ARG001  what it prints is JSON anyway
+    """Print the policy that an audit needs: it reads what is named, or all there is, and allows nothing else.
+
+    \b
+    Example:
+      embedpipe verify iam-policy --bucket BUCKET --table TABLE --state-machine-arn ARN --log-group GROUP
+    """
+    from embedpipe.layout import SEED
+    from verify.audit.files import read_layout
+    from verify.sources.permissions import policy
+
+    made = policy(
+        bucket=named.bucket,
+        table=named.table,
+        machines=named.machines,
+        log_groups=named.log_groups,
+        region=named.region,
+        layout=read_layout(Path(layout)) if layout else SEED,
+    )
+    click.echo(json_text(made))
