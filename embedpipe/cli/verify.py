@@ -10,6 +10,7 @@ import click
 COMMANDS: Final = {
     "check": ("verify.audit.command:check", "Audit what runs left behind; changes nothing."),
     "flow": ("verify.flow.command:flow", "Say whether a field reaches a state of a state machine, without running it."),
+    "history": ("verify.history.command:history", "Say in which state of an execution that ran a value got lost."),
     "repair": ("verify.repair.command:repair", "Mend what an audit has found: plan, apply, undo."),
     "doctor": ("verify.sources.command:doctor", "Read a little of each source, and say what to fix."),
     "iam-policy": ("verify.sources.command:iam_policy", "Print the policy that an audit of AWS needs."),
