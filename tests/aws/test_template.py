@@ -13,12 +13,14 @@ import pytest
 from cfnlint import lint
 
 from embedpipe import flow
+from embedpipe.aws import state_machine
 from embedpipe.aws.permissions import FUNCTIONS
 from embedpipe.aws.settings import Choices
 from embedpipe.aws.state_machine import placeholders
 from embedpipe.aws.template import files, statements, template
 from embedpipe.layout import SEED
-from embedpipe.model import WORD, Kind
+from embedpipe.model import LINE, WORD, Kind
+from embedpipe.retry import RetryPolicy
 
 ASL_VALIDATOR = "asl-validator@4.0.0"
 
@@ -86,3 +88,38 @@ def test_no_function_may_touch_more_than_our_bucket_table_and_index() -> None:
         for statement in statements(actions):
             assert "Bucket" in json.dumps(statement["Resource"]) or "Table" in json.dumps(statement["Resource"])
             assert not any("*" in action for action in statement["Action"])
+
+
+def states_of(machine: dict[str, Any]) -> dict[str, Any]:
+    """Every state at any depth, by name: names are unique in all of a definition."""
+    found = {}
+    for name, state in machine["States"].items():
+        found[name] = state
+        if "ItemProcessor" in state:
+            found |= states_of(state["ItemProcessor"])
+    return found
+
+
+@pytest.mark.parametrize("kind", [WORD, LINE, Kind("my-notes")], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("made", [state_machine.ingest, state_machine.submit], ids=lambda made: made.__name__)
+def test_whatever_can_fail_has_its_answer(made: Any, kind: Kind) -> None:
+    """Said by structure: moto does not enforce what a Distributed Map tolerates."""
+    machine = made(kind)
+    every = states_of(machine)
+    outer = machine["States"]
+    for name, state in every.items():
+        if state["Type"] == "Task":
+            assert state["Retry"] == state_machine.retriers(RetryPolicy()), name
+            # A step that fails for good ends the execution, and is seen; an iteration costs itself.
+            assert ("Catch" in state) is (name not in outer), name
+        for catch in state.get("Catch", ()):
+            assert catch["ErrorEquals"] == ["States.ALL"], name
+            after = every[catch["Next"]]
+            assert (after["Type"], after["OutputPath"], after["End"]) == ("Pass", None, True)
+        if state["Type"] == "Map":
+            distributed = state["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED"
+            assert ("ItemReader" in state) is distributed, name
+            assert state.get("ToleratedFailurePercentage") == (100.0 if distributed else None), name
+            assert (state["ResultPath"] is None) is distributed, name
+    maps = [state for state in every.values() if state["Type"] == "Map"]
+    assert len(maps) == 2 * sum(step.over is not None for step in flow.INGEST) * (made is state_machine.ingest)

@@ -23,7 +23,7 @@ from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.events import Published
 from embedpipe.lifecycle import Action, Status
 from embedpipe.limits import ID_CHARS_MAX, STATE_BYTES_MAX
-from embedpipe.model import BatchRow, Claim, Record
+from embedpipe.model import BatchRow, Claim, Kind, Record
 from embedpipe.retry import RetryPolicy
 from embedpipe.stages.submit import request_lines
 from embedpipe.steps.context import Context
@@ -44,6 +44,7 @@ from tests.protocol.scenes import (
     texts,
 )
 from tests.worlds import CONFIG, KIND, SmallWorld
+from verify.invariants import check
 
 ATTEMPTS = RetryPolicy().attempts
 TIMED_OUT = "Sandbox.Timedout"
@@ -194,6 +195,37 @@ def test_t10_a_merge_that_times_out_in_the_middle_is_not_trusted() -> None:
         made.submit(records("r", "1"), "s3")
         assert succeeded(made.ingest("e3"))
         settle(made.world, texts("r", "1"))
+
+
+def test_t11_two_deployments_share_a_table_and_a_bucket() -> None:
+    """Both machines run at once, with the same ids in both collections: each ends its own batches by its own catalog."""
+    letters = Kind(KIND.name, database="letters", collection="letters")  # one type of batches, so one index for both
+    worlds: dict[str, SmallWorld] = {}
+    chosen: ContextVar[str] = ContextVar("chosen")
+
+    def deliver(_: str, event: Mapping[str, Any], handle: Handler) -> dict[str, Any]:
+        execution_id = event.get("execution_id") or event["batch_id"]  # the seed's name for it
+        token = chosen.set(execution_id.partition("-")[0])
+        try:
+            return handle(event, None)
+        finally:
+            chosen.reset(token)
+
+    with cloud(lambda: worlds[chosen.get()].pipeline().context) as made:
+        made.deliver = deliver
+        worlds["notes"] = QuickWorld(QUICK)
+        worlds["letters"] = SmallWorld(QUICK, kind=letters)
+        for store in ("objects", "table", "provider", "vectors", "clock"):
+            setattr(worlds["letters"], store, getattr(worlds["notes"], store))
+        machines = {name: made.deploy(state_machine.ingest(world.kind), name) for name, world in worlds.items()}
+        for name, world in worlds.items():
+            world.pipeline().submit(records("a b c d", name))
+        side_by_side(lambda name: made.run(machines[name], f"{name}-1"), list(worlds))
+        for name, world in worlds.items():
+            seen = world.observe()
+            assert {row.status for row in seen.rows.values()} == {Status.COMPLETED}
+            assert check(seen, settled=True) == []
+            assert seen.collection == texts("a b c d", name)
 
 
 def test_t12_an_iteration_that_is_late_does_not_overwrite_a_result() -> None:
