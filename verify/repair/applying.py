@@ -61,14 +61,19 @@ class _Entry(msgspec.Struct, kw_only=True):
     action: dict[str, Any]
     began_at: str
     ended: bool
+    undone: bool = False
 
 
 def apply_plan(plan: Plan, stores: Stores, *, dry_run: bool = False) -> Iterator[Done]:
     """Each action in order. One whose target has moved is refused, and the others go on."""
     for number, action in enumerate(plan.actions):
         journal = _Journal(stores, plan.id, number)
-        if _is_there(action, stores) and (journal.entry is not None or action.do is not Do.QUARANTINE):
-            if journal.entry is not None and not journal.entry.ended and not dry_run:
+        begun = journal.entry is not None and not journal.entry.undone
+        if begun and journal.entry is not None and journal.entry.ended:
+            yield Done(action=action, came=Came.ALREADY)  # whatever has become of its target since
+            continue
+        if begun and _is_there(action, stores):  # killed between the action and its entry
+            if not dry_run:
                 journal.write(action, ended=True)
             yield Done(action=action, came=Came.ALREADY)
             continue
@@ -96,14 +101,18 @@ def undo(plan_id: str, stores: Stores) -> Iterator[Done]:
     if not entries:
         raise WrongQuestion(f"There is no journal {plan_id[:40]!a}.", hint="Its name is what `repair apply` printed.")
     for journal, action in reversed(entries):
-        if action.do is Do.REINDEX:
+        if journal.entry is not None and journal.entry.undone:
+            yield Done(action=action, came=Came.ALREADY)
+        elif action.do is Do.REINDEX:
             yield Done(
                 action=action, came=Came.LEFT, why="index keys follow from the status: there is nothing to put back"
             )
         elif not _is_there(action, stores):
-            yield Done(action=action, came=Came.LEFT, why="something newer stands there")
+            why = "it was never done" if _seen(action, stores) == action.saw else "something newer stands there"
+            yield Done(action=action, came=Came.LEFT, why=why)
         else:
             _put_back(action, journal.before(), stores)
+            journal.write(action, ended=True, undone=True)
             yield Done(action=action, came=Came.UNDONE)
 
 
@@ -200,10 +209,10 @@ class _Journal:
         """That copy."""
         return _body(f"{self._prefix}.before", self._stores)
 
-    def write(self, action: Action, *, ended: bool) -> None:
-        """What is about to be done, or has been."""
+    def write(self, action: Action, *, ended: bool, undone: bool = False) -> None:
+        """What is about to be done, or has been, or was put back."""
         began_at = self.entry.began_at if self.entry else format_time(self._stores.clock.now())
-        self.entry = _Entry(action=attrs.asdict(action), began_at=began_at, ended=ended)
+        self.entry = _Entry(action=attrs.asdict(action), began_at=began_at, ended=ended, undone=undone)
         self._stores.objects.put(f"{self._prefix}.json", encode(msgspec.to_builtins(self.entry)))
 
 
