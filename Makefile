@@ -28,7 +28,7 @@ test: lint browser  ## Run everything CI runs: ruff, mypy, import contracts, pyt
 	$(PYTEST) $(SYSTEM_TESTS)
 
 slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches through the state machine, with S3 and DynamoDB.
-	SLOW_TESTS=1 $(BIN)/python -m pytest --durations=0 tests/aws/test_state_machine.py
+	SLOW_TESTS=1 $(BIN)/python -m pytest --durations=0 tests/aws/test_state_machine.py tests/aws/test_wire.py
 
 # The page of a report is opened in Debian's Chromium. Where it can't be installed, those tests say so.
 browser:

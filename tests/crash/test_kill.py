@@ -11,7 +11,7 @@ import random
 import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ class Case:
 
     kills: Sequence[int]
     inside: bool = False
+    flags: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-def job(root: Path, kill_at: int | None = None, *, inside: bool = False) -> dict[str, Any]:
+def job(
+    root: Path, kill_at: int | None = None, *, inside: bool = False, flags: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     scenarios = [SCENARIO] if kill_at is not None else [SCENARIO, "reporting"]
-    return {"scenarios": scenarios, "root": str(root), "log": str(root / "log"), "kill_at": kill_at, "inside": inside}
+    places = {"root": str(root), "log": str(root / "log")}
+    return {"scenarios": scenarios, **places, "kill_at": kill_at, "inside": inside, "flags": dict(flags or {})}
 
 
 def report(root: Path) -> dict[str, Any]:
@@ -88,10 +92,14 @@ def play(run: Run, new_root: Callable[[], Path], cases: Sequence[Case], clean: d
     for start in range(0, len(cases), AT_A_TIME):
         group = [(case, new_root()) for case in cases[start : start + AT_A_TIME]]
         for turn in range(max(len(case.kills) for case, _ in group)):
-            jobs = [job(root, case.kills[turn], inside=case.inside) for case, root in group if turn < len(case.kills)]
+            jobs = [
+                job(root, case.kills[turn], inside=case.inside, flags=case.flags)
+                for case, root in group
+                if turn < len(case.kills)
+            ]
             assert set(run(*jobs)) <= {KILLED, 0}, "".join(tracebacks(root) for _, root in group)
         last = [log(root)[-1] for _, root in group]
-        statuses = run(*(job(root) for _, root in group))
+        statuses = run(*(job(root, flags=case.flags) for case, root in group))
         for (case, root), status, write in zip(group, statuses, last, strict=True):
             found = differences(clean, report(root)) if status == 0 else [tracebacks(root)]
             wrong += [f"killed at {case.kills}, before {write}: {what}" for what in found]
@@ -148,4 +156,22 @@ def test_killed_again_and_again(run, new_root, clean):
     result, writes = clean
     chance = random.Random(1)
     cases = [Case(kills=[chance.randrange(1, len(writes)), *chance.choices(range(1, 40), k=2)]) for _ in range(12)]
+    assert not (wrong := play(run, new_root, cases, result)), "\n".join(wrong)
+
+
+SNAPSHOTS = {"vectors.backend": "chroma_s3", "vectors.lease_s": 0.2, "vectors.patience_s": 5.0}
+
+
+def test_killed_while_a_snapshot_is_made(run, new_root, clean):
+    """Before each write of a merge: of files, their list, catalog, pointer and lease, and of the copy that it works on."""
+    result, _ = clean
+    root = new_root()
+    assert run(job(root, inside=True, flags=SNAPSHOTS)) == [0], tracebacks(root)
+    assert differences(result, report(root)) == []
+    kinds: dict[str, int] = {}
+    for number, write in enumerate(log(root), 1):
+        if "snapshot" in write or "cache" in write or write.startswith(("collection", "edition")):
+            kinds.setdefault(re.sub("[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+-[0-9a-f]{16}|[0-9]+", "#", write), number)
+    cases = [Case(kills=[number], inside=True, flags=SNAPSHOTS) for number in kinds.values()]
+    assert len(cases) > 10
     assert not (wrong := play(run, new_root, cases, result)), "\n".join(wrong)

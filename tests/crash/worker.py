@@ -223,7 +223,7 @@ def reporting(job: Job, writes: Writes) -> None:
                 name: [entry.claim.seq, entry.claim.attempt, entry.content_hash.hex()]
                 for name, entry in world.catalog.items()
             },
-            "collection": collection(pipe),
+            "collection": collection(pipe, world.latest.version if world.latest else ""),
             "rejected": {
                 name: entry.reason for delta in world.deltas.values() for name, entry in delta.rejected.items()
             },
@@ -242,10 +242,10 @@ def rows(world: World) -> list[Any]:
     return sorted(found)
 
 
-def collection(pipe: Pipeline) -> dict[str, Any]:
+def collection(pipe: Pipeline, version: str) -> dict[str, Any]:
     """Text and vector of each row."""
     ctx = pipe.context
-    with ctx.vectors.reading(KIND.database, KIND.collection, version="") as opened_collection:
+    with ctx.vectors.reading(KIND.database, KIND.collection, version=version) as opened_collection:
         found = opened_collection.get(list(opened_collection.ids()))
     return {
         name: [document, hashlib.sha256(vector.tobytes()).hexdigest()]
