@@ -24,6 +24,7 @@ from embedpipe.errors import (
     Unavailable,
     WriteConflict,
 )
+from embedpipe.limits import LIST_PAGE_KEYS
 from tests.contract.aws import Cloud, Wire, in_process, made_up, over_http
 from tests.contract.processes import finish, start
 from verify.contracts import BlobStoreContract
@@ -480,3 +481,17 @@ def test_it_is_named_in_one_word_and_closes_twice(http: Cloud, bucket: str) -> N
     backends.close()
     backends.close()
     assert backends.objects.get("object").data == b"data"
+
+
+def test_a_listing_crosses_the_pages_of_the_service() -> None:
+    """A real page is 1,000 keys; begun again in the middle of one, it goes on."""
+    with in_process() as cloud:
+        bucket = cloud.new_bucket()
+        client = cloud.client("s3")
+        wanted = [f"k/{number:05d}" for number in range(LIST_PAGE_KEYS + 3)]
+        for key in wanted:
+            client.put_object(Bucket=bucket, Key=key, Body=b"")
+        with closing(S3BlobStore(bucket, session=cloud.session, **cloud.where)) as store:
+            assert keys(store, "k/") == wanted
+            assert keys(store, "k/", after=wanted[1]) == wanted[2:]
+            assert keys(store, "k/", after=wanted[LIST_PAGE_KEYS - 1]) == wanted[LIST_PAGE_KEYS:]
