@@ -8,12 +8,16 @@ from collections import Counter
 import pytest
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_processes_on_one_root_end_like_one(run, new_root, seed):
+SNAPSHOTS = {"vectors.backend": "chroma_s3", "vectors.lease_s": 1.0, "vectors.patience_s": 2.0}
+"""Merges race for the pointer: a lease is only advice."""
+
+
+@pytest.mark.parametrize(("seed", "stores"), [(1, {}), (2, {}), (3, {}), (4, SNAPSHOTS), (5, SNAPSHOTS)])
+def test_processes_on_one_root_end_like_one(run, new_root, seed, stores):
     """Two submit overlapping records and ingest; a third only ingests."""
     root = new_root()
     # No create may take so long here that another process gives it up.
-    common = {"root": str(root), "seed": seed, "flags": {"policy.ambiguous_after_s": 30.0, "run.threads": 3}}
+    common = {"root": str(root), "seed": seed, "flags": {"policy.ambiguous_after_s": 30.0, "run.threads": 3, **stores}}
     jobs = [common | {"scenarios": ["overlapping"], "process": number, "rounds": 4} for number in (0, 1)]
     statuses = run(*jobs, common | {"scenarios": ["ingesting"], "rounds": 8})
     problems = "".join(path.read_text() for path in root.glob("traceback-*"))
