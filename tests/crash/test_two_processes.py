@@ -7,7 +7,6 @@ from collections import Counter
 
 import pytest
 
-
 SNAPSHOTS = {"vectors.backend": "chroma_s3", "vectors.lease_s": 1.0, "vectors.patience_s": 2.0}
 """Merges race for the pointer: a lease is only advice."""
 
