@@ -13,8 +13,8 @@ import pytest
 from embedpipe.backends.memory.clock import MemoryClock
 from embedpipe.errors import ConfigError, NotFound, Throttled
 from tests.aws.cloud import ACCOUNT, REGION, _client, services
+from verify.audit.calls import Calls
 from verify.audit.ports import Histories, Logs, MapRun, Page, PagedHistories, PagedLogs, Run
-from verify.audit.sources import Calls
 from verify.sources.aws import CloudWatchLogs, StepFunctionsHistories
 from verify.sources.memory import MemoryHistories, MemoryLogs
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 
-if TYPE_CHECKING:
-    from verify.audit.sources import Calls
+from verify.audit.calls import Calls
 
 __all__ = ["HISTORY_KEPT_DAYS", "Histories", "LogLine", "Logs", "MapRun", "Page", "PagedHistories", "PagedLogs", "Run"]
 

@@ -6,29 +6,27 @@ pages go on where they stopped.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import attrs
 
-from embedpipe import retry
-from embedpipe.errors import MisuseError, Transient
+from embedpipe.errors import MisuseError
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
-from embedpipe.limits import BATCH_GET_KEYS_MAX, LIST_PAGE_KEYS, PROVIDER_LIST_PAGE, Policy
+from embedpipe.limits import BATCH_GET_KEYS_MAX, Policy
 from embedpipe.model import BatchRow, Blob, BlobInfo, Hit, Kind, ProviderBatch
 from embedpipe.ports import BatchProvider, BatchTable, BlobStore, Clock, Collection, Edition, VectorRows, VectorStore
 from embedpipe.retry import RetryPolicy
+from verify.audit.calls import Calls
 from verify.audit.ports import Histories, Logs, PagedHistories, PagedLogs
 
 if TYPE_CHECKING:
     from embedpipe.ports import Vectors
 
 __all__ = [
-    "Calls",
     "ReadOnlyBlobStore",
     "ReadOnlyCollection",
     "ReadOnlyProvider",
@@ -39,15 +37,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-ITEMS_PAGE: Final = 2_000
-"""[ours] Index entries of about 500 bytes in a query's page of 1 MB."""
-PAGES: Final[Mapping[str, int]] = {
-    "objects.list": LIST_PAGE_KEYS,
-    "table.by_status": ITEMS_PAGE,
-    "provider.list": PROVIDER_LIST_PAGE,
-}
-"""Values of one call of each listing."""
-
 
 class WriteRefused(MisuseError):
     """An audit tried to change something. A bug in the audit: nothing was changed."""
@@ -57,40 +46,6 @@ class WriteRefused(MisuseError):
 
 def _refuse(what: str) -> NoReturn:
     raise WriteRefused(f"An audit only reads; it called {what}.")
-
-
-@attrs.define(kw_only=True)
-class Calls:
-    """How often each kind of read was made, and how reads are repeated."""
-
-    clock: Clock
-    policy: RetryPolicy = attrs.field(factory=RetryPolicy)
-    counts: Counter[str] = attrs.field(factory=Counter)
-
-    def make(self, name: str, read: Callable[[], T], *, times: int = 1) -> T:
-        """One call, or the `times` that a service makes of it, repeated while it fails for load."""
-        self.counts[name] += times
-        return retry.call(read, self.policy, self.clock)
-
-    def pages(self, name: str, start: Callable[[str | None], Iterator[T]], key: Callable[[T], str]) -> Iterator[T]:
-        """All of an iterator, which is begun again after the last value where a page fails for load."""
-        last: str | None = None
-        waits = self.policy.delays()
-        page = PAGES[name]
-        while True:
-            self.counts[name] += 1
-            try:
-                for number, value in enumerate(start(last), 1):
-                    last = key(value)
-                    waits = self.policy.delays()
-                    yield value
-                    self.counts[name] += number % page == 0
-                return
-            except Transient:
-                delay_s = next(waits, None)
-                if delay_s is None:
-                    raise
-                self.clock.sleep(delay_s)
 
 
 class ReadOnlyBlobStore:

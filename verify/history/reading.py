@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from embedpipe.backends.system import SystemClock
+from verify.audit.calls import Calls
 from verify.audit.findings import WrongQuestion
 from verify.audit.ports import Event, PagedHistories
-from verify.audit.sources import Calls
 
 __all__ = ["of_execution", "of_file"]
 

@@ -20,7 +20,7 @@ from embedpipe.ports import BatchTable, BlobStore, Clock
 from embedpipe.wire import decode, encode, format_time
 from verify.audit.findings import WrongQuestion
 from verify.repair.plan import Action, Do, Plan
-from verify.repair.planning import digest
+from verify.repair.reading import digest
 
 __all__ = ["Came", "Done", "Stores", "apply_plan", "undo"]
 

@@ -6,15 +6,14 @@ ingest mends by itself is said, and left to it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
 import attrs
 
-from embedpipe.errors import CorruptData, EmbedpipeError, NotFound
-from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS, Status
+from embedpipe.errors import EmbedpipeError
+from embedpipe.lifecycle import OPEN, TERMINAL_ACTIONS
 from embedpipe.lifecycle import Action as PollAction
 from embedpipe.model import BatchRow, Kind
 from embedpipe.wire import (
@@ -25,7 +24,6 @@ from embedpipe.wire import (
     ManifestBatch,
     Result,
     Snapshot,
-    decode,
     dump_many,
     format_time,
 )
@@ -35,9 +33,9 @@ from verify.audit.findings import Finding, Repair
 from verify.audit.keys import is_id
 from verify.audit.objects import envelope, envelopes
 from verify.audit.report import Report
-from verify.audit.rows import healthy_rows
 from verify.audit.sources import Source
 from verify.repair.plan import MERGE_AGAIN, Action, Do, Plan, Proposal
+from verify.repair.reading import Reader
 
 __all__ = ["plan_repair"]
 
@@ -46,7 +44,7 @@ Step = Action | Proposal
 
 def plan_repair(source: Source, report: Report) -> Plan:
     """What mends the findings of a report."""
-    reader = _Reader(source)
+    reader = Reader(source)
     steps: list[Step] = []
     for finding in report.findings:
         steps += _steps(reader, finding)
@@ -58,7 +56,7 @@ def plan_repair(source: Source, report: Report) -> Plan:
     )
 
 
-def _steps(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _steps(reader: Reader, finding: Finding) -> Iterator[Step]:
     rule = RULES[finding.code]
     planner = PLANNERS.get(finding.code)
     if rule.repair is Repair.NONE or finding.code == "R105":
@@ -95,106 +93,14 @@ def _proposed(finding: Finding, advice: str, *, by_ingest: bool = False) -> Prop
     )
 
 
-class _Reader:
-    """What planners look at."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.layout = source.layout
-        self.objects = source.objects
-
-    def body(self, key: str) -> bytes | None:
-        """None where nothing is."""
-        try:
-            return self.objects.get(key).data
-        except NotFound:
-            return None
-
-    def row(self, batch_id: str) -> BatchRow | None:
-        """None where there is none that can be read."""
-        found = healthy_rows(self.source.table, [batch_id]).get(batch_id)
-        return found if isinstance(found, BatchRow) else None
-
-    def register(self, batch_id: str) -> Result | None:
-        """The register of a batch, where it is its own."""
-        found = envelope(self.objects, Result, self.layout.result_key(batch_id))
-        return found if isinstance(found, Result) and found.batch_id == batch_id else None
-
-    def manifest(self, execution_id: str) -> Manifest | None:
-        """The listing of an execution."""
-        for key in (self.layout.manifest_key(execution_id), self.layout.deployed_manifest_key(execution_id)):
-            found = envelope(self.objects, Manifest, key)
-            if isinstance(found, Manifest):
-                return found
-        return None
-
-    def elements(self, execution_id: str) -> dict[str, Result]:
-        """Elements of its poll_results.json that can be read, by the batch that they name; those named twice are left out."""
-        data = self.body(self.layout.poll_results_key(execution_id))
-        try:
-            parts = decode(data or b"[]", "poll_results")
-        except CorruptData:
-            return {}
-        found: dict[str, list[Result]] = {}
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict) and is_id(part.get("batch_id")):
-                try:
-                    result = Result.load(part, "poll_results")
-                except CorruptData:
-                    continue
-                found.setdefault(result.batch_id, []).append(result)
-        return {name: results[0] for name, results in found.items() if len(results) == 1}
-
-    def write(self, key: str, body: bytes, finding: Finding, reason: str) -> Action:
-        """Put `body` in place of what is there now."""
-        before = self.body(key)
-        return Action(
-            do=Do.WRITE,
-            target=key,
-            saw=digest(before),
-            body=body.decode(),
-            mends=(finding.code,),
-            batch_ids=finding.batch_ids,
-            reason=reason,
-        )
-
-    def quarantine(self, key: str, finding: Finding, reason: str) -> Iterator[Action]:
-        """Move away what is there; nothing where nothing is."""
-        before = self.body(key)
-        if before is not None:
-            yield Action(
-                do=Do.QUARANTINE,
-                target=key,
-                saw=digest(before),
-                mends=(finding.code,),
-                batch_ids=finding.batch_ids,
-                reason=reason,
-            )
-
-    def ended(self, location: str) -> tuple[str, ...]:
-        """Every COMPLETED batch of the collection that a finding names: which of them are concerned, it does not say."""
-        database, _, collection = location.partition(":")[2].partition("/")
-        if not database or not collection or "/" in collection:
-            return ()
-        kind = kind_of(database, collection)
-        names = list(self.source.table.by_status(kind.batch_type, Status.COMPLETED))
-        rows = healthy_rows(self.source.table, names)
-        return tuple(name for name, row in rows.items() if isinstance(row, BatchRow) and row.serves(kind))
-
-
-def digest(body: bytes | None) -> str | None:
-    """What a body is known by."""
-    return None if body is None else hashlib.sha256(body).hexdigest()
-
-
 # --- the planners --------------------------------------------------------------------------------------------------
 
 
-def _left_to_ingest(_: _Reader, finding: Finding) -> Iterator[Step]:
+def _left_to_ingest(_: Reader, finding: Finding) -> Iterator[Step]:
     yield _proposed(finding, "the next ingest mends it: embedpipe ingest", by_ingest=True)
 
 
-def _register(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _register(reader: Reader, finding: Finding) -> Iterator[Step]:
     """P201, P202: from what an execution quoted, where the batch has ended; else it is polled again."""
     for batch_id in finding.batch_ids:
         row = reader.row(batch_id)
@@ -210,7 +116,7 @@ def _register(reader: _Reader, finding: Finding) -> Iterator[Step]:
             yield _proposed(finding, "no execution quotes its result: restore the object from a backup")
 
 
-def _results(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _results(reader: Reader, finding: Finding) -> Iterator[Step]:
     """P204, P205: the listed ids once each, from elements that fit and else from registers."""
     execution_id = _execution_of(reader, finding)
     manifest = reader.manifest(execution_id) if execution_id else None
@@ -244,7 +150,7 @@ def _fits(element: Result, batch: ManifestBatch, register: Result | None) -> boo
     )
 
 
-def _execution_of(reader: _Reader, finding: Finding) -> str | None:
+def _execution_of(reader: Reader, finding: Finding) -> str | None:
     """The execution whose object a finding names."""
     key = finding.location.partition(":")[2].partition("#")[0]
     for template in (reader.layout.poll_results, reader.layout.manifest, reader.layout.items):
@@ -256,7 +162,7 @@ def _execution_of(reader: _Reader, finding: Finding) -> str | None:
     return None
 
 
-def _listing(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _listing(reader: Reader, finding: Finding) -> Iterator[Step]:
     """P206: the manifest, each batch once and numbered from 0, and items.json the same."""
     execution_id = _execution_of(reader, finding)
     manifest = reader.manifest(execution_id) if execution_id else None
@@ -275,7 +181,7 @@ def _listing(reader: _Reader, finding: Finding) -> Iterator[Step]:
         yield reader.write(items, dump_many(batches), finding, "as the manifest lists them")
 
 
-def _from_items(reader: _Reader, finding: Finding, execution_id: str | None) -> Iterator[Step]:
+def _from_items(reader: Reader, finding: Finding, execution_id: str | None) -> Iterator[Step]:
     """A manifest that can't be read, from the same listing in items.json."""
     found = envelopes(reader.objects, ManifestBatch, reader.layout.items_key(execution_id)) if execution_id else ()
     times = [row.creating_at for name in finding.batch_ids if (row := reader.row(name)) is not None and row.creating_at]
@@ -297,13 +203,13 @@ def _from_items(reader: _Reader, finding: Finding, execution_id: str | None) -> 
     yield reader.write(reader.layout.manifest_key(execution_id), made.dump(), finding, "from items.json")
 
 
-def _stray(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _stray(reader: Reader, finding: Finding) -> Iterator[Step]:
     """P207."""
     for batch_id in finding.batch_ids:
         yield from reader.quarantine(reader.layout.result_key(batch_id), finding, "of no batch that anybody knows")
 
 
-def _poll_again(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _poll_again(reader: Reader, finding: Finding) -> Iterator[Step]:
     """D401 to D403, O104: a batch that is open gets a new delta; one that has ended is a matter for a person."""
     for batch_id in finding.batch_ids:
         row = reader.row(batch_id)
@@ -316,7 +222,7 @@ def _poll_again(reader: _Reader, finding: Finding) -> Iterator[Step]:
         yield _proposed(finding, "the next ingest polls it again: embedpipe ingest", by_ingest=True)
 
 
-def _merge_again(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _merge_again(reader: Reader, finding: Finding) -> Iterator[Step]:
     """R103, S504, V601, V603: a journal that names the deltas, as of a dead writer; the next merge takes them over."""
     names = finding.batch_ids or reader.ended(finding.location)
     registers = [reader.register(name) for name in names]
@@ -361,7 +267,7 @@ def _kind_of(row: BatchRow | None) -> Kind | None:
     return kind_of(row.database, row.collection)
 
 
-def _snapshot(reader: _Reader, kind: Kind) -> Snapshot | None:
+def _snapshot(reader: Reader, kind: Kind) -> Snapshot | None:
     latest = envelope(reader.objects, Latest, reader.layout.latest_key(kind.database))
     if not isinstance(latest, Latest):
         return None
@@ -370,12 +276,12 @@ def _snapshot(reader: _Reader, kind: Kind) -> Snapshot | None:
     return snapshot if isinstance(snapshot, Snapshot) else None
 
 
-def _in_place(reader: _Reader, kind: Kind) -> bool:
+def _in_place(reader: Reader, kind: Kind) -> bool:
     snapshot = _snapshot(reader, kind)
     return snapshot is not None and bool(snapshot.in_place)
 
 
-def _has_lost_rows(reader: _Reader, kind: Kind) -> bool:
+def _has_lost_rows(reader: Reader, kind: Kind) -> bool:
     """A merge refuses such a collection; also where nobody can tell."""
     snapshot, vectors = _snapshot(reader, kind), reader.source.vectors
     if snapshot is None or vectors is None:
@@ -387,7 +293,7 @@ def _has_lost_rows(reader: _Reader, kind: Kind) -> bool:
         return True
 
 
-def _reindexed(reader: _Reader, finding: Finding) -> Iterator[Step]:
+def _reindexed(reader: Reader, finding: Finding) -> Iterator[Step]:
     """B702 of the index. A row whose own attributes contradict each other is nobody's guess."""
     for batch_id in finding.batch_ids:
         row = reader.row(batch_id)
@@ -404,7 +310,7 @@ def _reindexed(reader: _Reader, finding: Finding) -> Iterator[Step]:
         )
 
 
-def _ledger(_: _Reader, finding: Finding) -> Iterator[Step]:
+def _ledger(_: Reader, finding: Finding) -> Iterator[Step]:
     """B705: an entry without a row is finished by whoever submits or ingests next."""
     if finding.evidence.get("row") == "missing":
         yield _proposed(finding, "the next ingest puts its row: embedpipe ingest", by_ingest=True)
@@ -412,7 +318,7 @@ def _ledger(_: _Reader, finding: Finding) -> Iterator[Step]:
         yield _proposed(finding, "an open row without an entry goes on by itself; look again when it has ended")
 
 
-PLANNERS: Final[Mapping[str, Callable[[_Reader, Finding], Iterator[Step]]]] = MappingProxyType(
+PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Step]]]] = MappingProxyType(
     {
         "O102": _left_to_ingest,
         "O104": _poll_again,
