@@ -159,4 +159,6 @@ def test_the_command_line(histories: Any, tmp_path: Path, run: Run) -> None:  # 
     assert [answer["came"] for answer in document["answers"]] == ["absent"]
     assert run("verify", "history", str(tmp_path / "none")).exit_code == 2
     gone = histories["kept"][0] + "x"
-    assert run("verify", "history", gone).exit_code == 6
+    assert run("verify", "history", gone).exit_code == 3
+    express = "arn:aws:states:eu-central-1:123456789012:express:m:e:1"
+    assert "keeps no history" in run("verify", "history", express).stderr

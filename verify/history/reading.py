@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from embedpipe.backends.system import SystemClock
+from embedpipe.errors import Incomplete, NotFound
 from verify.audit.calls import Calls
 from verify.audit.findings import WrongQuestion
-from verify.audit.ports import Event, PagedHistories
+from verify.audit.ports import HISTORY_KEPT_DAYS, Event, PagedHistories
 
 __all__ = ["of_execution", "of_file"]
 
@@ -50,11 +51,16 @@ def _documents(text: str) -> Iterator[Any]:
 
 
 def of_execution(arn: str, *, region: str | None, endpoint_url: str | None) -> Iterator[Event]:
-    """All events, a page at a time. `NotFound` past its retention, `Unauthorized`, `ConfigError`."""
+    """All events, a page at a time. `Incomplete` where no history is kept, `Unauthorized`, `ConfigError`."""
     from verify.sources.aws import StepFunctionsHistories
+
+    if ":express:" in arn:
+        raise Incomplete("An EXPRESS machine keeps no history of its executions.", hint="Look into its log group.")
 
     states = StepFunctionsHistories(region=region or "", endpoint_url=endpoint_url or "")
     try:
         yield from PagedHistories(states, Calls(clock=SystemClock())).events(arn)
+    except NotFound as error:
+        raise Incomplete(error.message, hint=f"A history is kept for {HISTORY_KEPT_DAYS} days.") from None
     finally:
         states.close()
