@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from embedpipe.lifecycle import Status
-from tests.verify.mutators.table import plants
-from tests.verify.planting import Plant, without
+from verify.inject.arrow import without
+from verify.inject.mutators.table import plants
+from verify.inject.plant import Plant
 
 
 @plants("D401")
@@ -127,7 +128,7 @@ def chunk_that_was_never_merged(plant: Plant) -> set[str]:
 
 
 def _drop_from_chunks(plant: Plant, delta_key: str) -> None:
-    for info in list(plant.world.objects.list("chunks/")):
+    for info in list(plant.objects.list("chunks/")):
         chunks = plant.json(info.key)
         for chunk in chunks:
             chunk["deltas"] = [ref for ref in chunk["deltas"] if ref["delta_key"] != delta_key]

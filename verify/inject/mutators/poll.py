@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from embedpipe.lifecycle import Status
-from tests.verify.mutators.table import plants
-from tests.verify.planting import Plant
+from verify.inject.mutators.table import plants
+from verify.inject.plant import Plant
 
 
 @plants("P201")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from embedpipe.lifecycle import Status
-from tests.verify.mutators.table import plants
-from tests.verify.planting import KIND, Plant
+from verify.inject.ground import CannotPlant
+from verify.inject.mutators.table import plants
+from verify.inject.plant import Plant
 
 
 @plants("B701")
 def completed_by_hand(plant: Plant) -> set[str]:
     """The seed's fourth verification, the other way round: the table says COMPLETED, and nothing else does."""
     row = plant.some(Status.PENDING)
-    plant.write_row(row.batch_id, status="COMPLETED", completed_by=plant.executions()[0])
+    plant.write_row(row.batch_id, status="COMPLETED", completed_by=sorted(plant.executions() or ["nobody"])[0])
     return {row.batch_id}
 
 
@@ -35,21 +36,21 @@ def most_of_it_lost(plant: Plant) -> set[str]:
 @plants("B702")
 def index_says_otherwise(plant: Plant) -> set[str]:
     row = plant.some(Status.COMPLETED, Status.PENDING)
-    plant.write_row(row.batch_id, GSI1PK="STATUS#FAILED")
+    plant.write_index(row.batch_id, "FAILED")
     return {row.batch_id}
 
 
 @plants("B702")
 def not_in_the_index(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING)
-    plant.write_row(row.batch_id, GSI1PK=None, GSI1SK=None)
+    plant.write_index(row.batch_id, None)
     return {row.batch_id}
 
 
 @plants("B702")
 def pending_without_a_name(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING)
-    plant.write_row(row.batch_id, openai_batch_id=None)
+    plant.write_row(row.batch_id, provider_batch_id=None)
     return {row.batch_id}
 
 
@@ -64,42 +65,45 @@ def unreadable_row(plant: Plant) -> set[str]:
 def name_copied(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING)
     other = plant.some(Status.PENDING, Status.COMPLETED, where=lambda found: found.batch_id != row.batch_id)
-    plant.write_row(row.batch_id, openai_batch_id=other.provider_batch_id)
+    plant.write_row(row.batch_id, provider_batch_id=other.provider_batch_id)
     return {row.batch_id, other.batch_id}
 
 
 @plants("B703")
 def name_of_an_expired_batch(plant: Plant) -> set[str]:
     row, other = plant.some(Status.COMPLETED), plant.some(Status.EXPIRED)
-    plant.write_row(row.batch_id, openai_batch_id=other.provider_batch_id)
+    plant.write_row(row.batch_id, provider_batch_id=other.provider_batch_id)
     return {row.batch_id, other.batch_id}
 
 
 @plants("B703")
 def one_name_for_three(plant: Plant) -> set[str]:
+    if len(plant.rows) < 3:
+        raise CannotPlant("It takes three batches, and this root has fewer.")
     ids = plant.random.sample(sorted(plant.rows), 3)
     names = [plant.rows[batch_id].provider_batch_id for batch_id in ids]
     for batch_id in ids:
-        plant.write_row(batch_id, openai_batch_id=names[0])
+        plant.write_row(batch_id, provider_batch_id=names[0])
     return set(ids)
 
 
 def _creating(plant: Plant, **changes: Any) -> set[str]:
     row = plant.some(Status.PENDING)
-    plant.delete(plant.result_key(row))
+    if any(info.key == plant.result_key(row) for info in plant.objects.list(plant.result_key(row))):
+        plant.delete(plant.result_key(row))
     for execution in plant.executions():  # it was never listed
         if row.batch_id in plant.get(plant.layout.poll_results_key(execution)).decode():
             plant.touched.add(execution)
-            for info in list(plant.world.objects.list("")):
+            for info in list(plant.objects.list("")):
                 if f"/{execution}/" in info.key:
                     plant.delete(info.key)
-    plant.write_row(row.batch_id, status="CREATING", openai_batch_id=None, provider_status=None, **changes)
+    plant.write_row(row.batch_id, status="CREATING", provider_batch_id=None, provider_status=None, **changes)
     return {row.batch_id}
 
 
 @plants("B704")
 def create_without_an_answer(plant: Plant) -> set[str]:
-    return _creating(plant, creating_at="2026-01-01T00:00:00Z")
+    return _creating(plant, creating_at=plant.ago(days=30))
 
 
 @plants("B704")
@@ -109,7 +113,7 @@ def create_of_unknown_age(plant: Plant) -> set[str]:
 
 @plants("B704")
 def create_of_last_year(plant: Plant) -> set[str]:
-    return _creating(plant, creating_at="2025-01-01T00:00:00Z")
+    return _creating(plant, creating_at=plant.ago(days=400))
 
 
 @plants("B705")
@@ -122,7 +126,7 @@ def entry_without_a_row(plant: Plant) -> set[str]:
 @plants("B705")
 def row_without_an_entry(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING)
-    key = plant.layout.head_key(KIND.database, KIND.collection)
+    key = plant.layout.head_key(plant.kind.database, plant.kind.collection)
     head = plant.json(key)
     plant.put_json(key, {**head, "open": [one for one in head["open"] if one["batch_id"] != row.batch_id]})
     return {row.batch_id}
@@ -130,5 +134,5 @@ def row_without_an_entry(plant: Plant) -> set[str]:
 
 @plants("B705")
 def lost_ledger(plant: Plant) -> set[str]:
-    plant.delete(plant.layout.head_key(KIND.database, KIND.collection))
+    plant.delete(plant.layout.head_key(plant.kind.database, plant.kind.collection))
     return {row.batch_id for row in plant.rows.values() if row.status is Status.PENDING}

@@ -6,9 +6,11 @@ import hashlib
 from typing import Any
 
 from embedpipe.lifecycle import TERMINAL, Status
-from embedpipe.model import BatchRow, ProviderBatch, RequestCounts
-from tests.verify.mutators.table import plants
-from tests.verify.planting import Plant, rewritten, without
+from embedpipe.model import BatchRow, RequestCounts
+from embedpipe.wire import index_keys
+from verify.inject.arrow import rewritten, without
+from verify.inject.mutators.table import plants
+from verify.inject.plant import Plant
 
 
 def lost_vectors(plant: Plant, row: BatchRow) -> None:
@@ -28,17 +30,24 @@ def record_in_no_part_of_its_delta(plant: Plant) -> set[str]:
 @plants("R101")
 def retry_without_its_record(plant: Plant) -> set[str]:
     """The retry's row is there, and its record file lacks what it is to embed."""
-    row = plant.some(Status.EXPIRED)
+    row = plant.some(*TERMINAL, where=lambda found: _retried(plant, found))
     retry = plant.rows[row.retry_batch_ids[0]]
     gone = plant.held(retry)
+    provider = plant.provider
     _submit_less(plant, retry.batch_id, gone)
     plant.change_delta(retry, lambda rows: without(rows, gone))
     plant.write_row(retry.batch_id, request_count=(retry.request_count or 0) - len(gone))
     plant.edit(plant.result_key(retry), embedding_count=(retry.request_count or 0) - len(gone))
     plant.quote(retry)
-    plant.provider.change(retry.provider_batch_id, output_file_id=None, counts=RequestCounts())
+    provider.change(retry.provider_batch_id, output_file_id=None, counts=RequestCounts())
     plant.drop_from_catalog(gone)
     return {row.batch_id}
+
+
+def _retried(plant: Plant, row: BatchRow) -> bool:
+    """Whether its only retry has been merged."""
+    retries = [plant.rows[name] for name in row.retry_batch_ids if name in plant.rows]
+    return len(retries) == 1 and retries[0].status is Status.COMPLETED and bool(plant.held(retries[0]))
 
 
 @plants("R101")
@@ -107,8 +116,8 @@ def _with_claims(plant: Plant, ids: list[str], seq: int, attempt: int) -> None:
 
 @plants("R103")
 def older_claim_published(plant: Plant) -> set[str]:
-    row = plant.some(Status.COMPLETED, where=lambda found: found.seq == 2)
-    _with_claims(plant, plant.held(row), 1, 1)
+    row = plant.some(Status.COMPLETED, where=lambda found: (found.seq or 0) > 1 and bool(plant.held(found)))
+    _with_claims(plant, plant.held(row), (row.seq or 0) - 1, 1)
     return {row.batch_id}
 
 
@@ -121,42 +130,44 @@ def claim_of_nobody_published(plant: Plant) -> set[str]:
 
 @plants("R103")
 def earlier_attempt_published(plant: Plant) -> set[str]:
-    row = plant.some(Status.COMPLETED, where=lambda found: found.attempt == 2 and bool(plant.held(found)))
+    row = plant.some(Status.COMPLETED, where=lambda found: found.attempt > 1 and bool(plant.held(found)))
     _with_claims(plant, plant.held(row), row.seq or 0, 1)
     return {row.batch_id}
 
 
-def _second_row(plant: Plant, name: str, status: str, **changes: Any) -> set[str]:
+def _second_row(plant: Plant, name: str, status: Status, *, named: bool) -> set[str]:
+    """Another row for the records of an open batch, as if somebody had submitted them by hand."""
     row = plant.some(Status.PENDING)
+    layout = plant.layout
     item = plant.item(row.batch_id)
-    plant.provider.extra.append(ProviderBatch(id="batch_second", status="in_progress"))
-    plant.put(plant.layout.records_key(name), plant.get(plant.layout.records_key(row.batch_id)))
+    second = plant.provider.add().id if named else None
+    plant.put(layout.records_key(name), plant.get(layout.records_key(row.batch_id)))
     fresh = {
         **item,
-        "PK": f"BATCH#{name}",
+        layout.pk: layout.pk_value.format(batch_id=name),
         "batch_id": name,
-        "GSI1SK": item["GSI1SK"].replace(row.batch_id, name),
-        "GSI1PK": f"STATUS#{status}",
-        "status": status,
+        **index_keys(name, row.batch_type, status, layout),
+        layout.attributes.get("status", "status"): layout.status_word(status),
+        layout.attributes.get("provider_batch_id", "provider_batch_id"): second,
         "parent_batch_id": "somebody",
-        **changes,
     }
-    plant.world.table.write_raw({key: value for key, value in fresh.items() if value is not None})
+    plant.write_item({key: value for key, value in fresh.items() if value is not None}, name)
     return {row.batch_id, name}
 
 
 @plants("R104")
 def second_batch_pending(plant: Plant) -> set[str]:
-    return _second_row(plant, "second", "PENDING", openai_batch_id="batch_second")
+    return _second_row(plant, "second", Status.PENDING, named=True)
 
 
 @plants("R104")
 def second_batch_intended(plant: Plant) -> set[str]:
-    return _second_row(plant, "a-second", "INTENT", openai_batch_id=None)
+    return _second_row(plant, "a-second", Status.INTENT, named=False)
 
 
 @plants("R104")
 def second_batch_in_part(plant: Plant) -> set[str]:
-    ids = _second_row(plant, "zz-second", "PENDING", openai_batch_id="batch_second")
-    _submit_less(plant, "zz-second", ["t0", "t3"])
+    ids = _second_row(plant, "zz-second", Status.PENDING, named=True)
+    (batch_id,) = ids - {"zz-second"}
+    _submit_less(plant, "zz-second", sorted(record.id for record in plant.records(plant.rows[batch_id]))[1:])
     return ids

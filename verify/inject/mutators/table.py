@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.verify.planting import Plant
+from verify.inject.plant import Plant
+
+__all__ = ["MUTATORS", "Mutator", "plants"]
 
 Mutator = Callable[[Plant], set[str]]
 """Plants one fault, and returns the `batch_id`s that have to be named."""
 MUTATORS: Final[dict[str, list[Mutator]]] = {}
+"""Code -> ways to bring it about."""
 
 
 def plants(code: str) -> Callable[[Mutator], Mutator]:

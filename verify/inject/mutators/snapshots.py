@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from embedpipe.lifecycle import Status
-from tests.verify.mutators.table import plants
-from tests.verify.planting import KIND, Plant, without
+from verify.inject.arrow import without
+from verify.inject.ground import CannotPlant
+from verify.inject.mutators.table import plants
+from verify.inject.plant import Plant
+
+
+def _published(plant: Plant) -> str:
+    """The version that is. `CannotPlant` where none is."""
+    return str(plant.pointer["version"])
 
 
 @plants("S501")
 def lost_pointer(plant: Plant) -> set[str]:
-    assert plant.pointer
-    plant.delete(plant.layout.latest_key(KIND.database))
+    _published(plant)
+    plant.delete(plant.layout.latest_key(plant.kind.database))
     return set()
 
 
@@ -30,8 +37,8 @@ def lost_catalog(plant: Plant) -> set[str]:
 
 @plants("S501")
 def torn_pointer(plant: Plant) -> set[str]:
-    assert plant.pointer
-    plant.put(plant.layout.latest_key(KIND.database), b'{"version": "6-')
+    _published(plant)
+    plant.put(plant.layout.latest_key(plant.kind.database), b'{"version": "6-')
     return set()
 
 
@@ -52,8 +59,8 @@ def changed_snapshot(plant: Plant) -> set[str]:
 
 @plants("S502")
 def another_hash_in_the_pointer(plant: Plant) -> set[str]:
-    assert plant.pointer
-    plant.edit(plant.layout.latest_key(KIND.database), sha256="0" * 64)
+    _published(plant)
+    plant.edit(plant.layout.latest_key(plant.kind.database), sha256="0" * 64)
     return set()
 
 
@@ -61,6 +68,8 @@ def another_hash_in_the_pointer(plant: Plant) -> set[str]:
 def version_skipped(plant: Plant) -> set[str]:
     """The published version was made from its grandparent: what only its parent had is gone from the lineage."""
     snapshot = plant.json(plant.snapshot_prefix + plant.layout.snapshot_file)
+    if len(snapshot["ancestors"]) < 2:
+        raise CannotPlant("It takes three versions, one made from the other, and this root has fewer.")
     plant.seal(parent=snapshot["ancestors"][1], ancestors=snapshot["ancestors"][1:])
     return set()
 
@@ -78,14 +87,16 @@ def version_skipped_that_no_row_names(plant: Plant) -> set[str]:
 def row_of_a_lost_version(plant: Plant) -> set[str]:
     """A row was proven by a version that a later one, made from its parent, replaced."""
     row = plant.some(Status.COMPLETED)
-    plant.write_row(row.batch_id, snapshot_version="2-0000000000000000")
+    plant.write_row(row.batch_id, snapshot_version=f"{min(2, plant.pointer['n'])}-0000000000000000")
     return {row.batch_id}
 
 
 @plants("S503")
 def parent_that_is_gone(plant: Plant) -> set[str]:
     parent = plant.json(plant.snapshot_prefix + plant.layout.snapshot_file)["parent"]
-    plant.delete(plant.layout.snapshot_prefix(KIND.database, parent) + plant.layout.snapshot_file)
+    if parent is None:
+        raise CannotPlant("It takes two versions, one made from the other, and this root has one.")
+    plant.delete(plant.layout.snapshot_prefix(plant.kind.database, parent) + plant.layout.snapshot_file)
     return set()
 
 
@@ -121,10 +132,10 @@ def _journal(plant: Plant, **changes: Any) -> None:
         "intermediates": [],
         "deltas": [{"batch_id": row.batch_id, "delta_key": plant.delta_key(row)}],
         "suspects": [],
-        "started_at": "2026-01-01T00:00:00Z",
+        "started_at": plant.ago(days=30),
         "schema": 1,
     }
-    plant.put_json(plant.layout.journal_key(KIND.database), {**value, **changes})
+    plant.put_json(plant.layout.journal_key(plant.kind.database), {**value, **changes})
 
 
 @plants("S505")
@@ -141,5 +152,5 @@ def journal_of_suspects(plant: Plant) -> set[str]:
 
 @plants("S505")
 def torn_journal(plant: Plant) -> set[str]:
-    plant.put(plant.layout.journal_key(KIND.database), b'{"execution_id": ')
+    plant.put(plant.layout.journal_key(plant.kind.database), b'{"execution_id": ')
     return set()

@@ -5,35 +5,43 @@ from __future__ import annotations
 from datetime import timedelta
 
 from embedpipe.lifecycle import Status
-from embedpipe.model import ProviderBatch, RequestCounts
-from tests.verify.mutators.records import lost_vectors
-from tests.verify.mutators.table import plants
-from tests.verify.planting import Plant
+from embedpipe.model import BatchRow, RequestCounts
+from verify.inject.ground import CannotPlant
+from verify.inject.mutators.records import lost_vectors
+from verify.inject.mutators.table import plants
+from verify.inject.plant import Plant
+
+
+def _hide(plant: Plant, row: BatchRow) -> None:
+    if row.provider_batch_id is None:
+        raise CannotPlant(f"It takes a batch that the provider has, and {row.batch_id} never got there.")
+    plant.provider.hide(row.provider_batch_id)
 
 
 @plants("O101")
 def unknown_to_the_provider(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING)
-    plant.provider.hidden.add(row.provider_batch_id or "")
+    _hide(plant, row)
     return {row.batch_id}
 
 
 @plants("O101")
 def ended_and_unknown_to_the_provider(plant: Plant) -> set[str]:
     row = plant.some(Status.COMPLETED)
-    plant.provider.hidden.add(row.provider_batch_id or "")
+    _hide(plant, row)
     return {row.batch_id}
 
 
 @plants("O101")
 def another_account(plant: Plant) -> set[str]:
-    plant.provider.hidden |= {row.provider_batch_id or "" for row in plant.rows.values()}
+    for row in plant.rows.values():
+        _hide(plant, row)
     return set(plant.rows)
 
 
 def _ended(plant: Plant, status: str) -> set[str]:
     row = plant.some(Status.PENDING)
-    ended_at = plant.world.clock.now() - timedelta(days=1)
+    ended_at = plant.clock.now() - timedelta(days=1)
     plant.provider.change(row.provider_batch_id, status=status, ended_at=ended_at)
     return {row.batch_id}
 
@@ -93,15 +101,17 @@ def no_output_file(plant: Plant) -> set[str]:
 def torn_output_file(plant: Plant) -> set[str]:
     row = plant.merged()
     before = plant.provider.change(row.provider_batch_id)
-    assert before.output_file_id is not None
+    if before.output_file_id is None:
+        raise CannotPlant("It takes a batch with an output file, and this one has none.")
     data = b"".join(plant.provider.content(before.output_file_id))
-    plant.provider.files[before.output_file_id] = data[: len(data) // 2]
+    plant.provider.write_file(before.output_file_id, data[: len(data) // 2])
     return {row.batch_id}
 
 
 def _file(plant: Plant, provider_batch_id: str | None) -> tuple[str, bytes]:
     batch = plant.provider.change(provider_batch_id)
-    assert batch.output_file_id is not None
+    if batch.output_file_id is None:
+        raise CannotPlant("It takes a batch with an output file, and this one has none.")
     return batch.output_file_id, b"".join(plant.provider.content(batch.output_file_id))
 
 
@@ -109,7 +119,7 @@ def _file(plant: Plant, provider_batch_id: str | None) -> tuple[str, bytes]:
 def doubled_line(plant: Plant) -> set[str]:
     row = plant.merged()
     file_id, data = _file(plant, row.provider_batch_id)
-    plant.provider.files[file_id] = data + data.splitlines(keepends=True)[0]
+    plant.provider.write_file(file_id, data + data.splitlines(keepends=True)[0])
     return {row.batch_id}
 
 
@@ -119,7 +129,7 @@ def unknown_line(plant: Plant) -> set[str]:
     file_id, data = _file(plant, row.provider_batch_id)
     name = plant.held(row)[0]
     line = next(line for line in data.splitlines(keepends=True) if f'"{name}"'.encode() in line)
-    plant.provider.files[file_id] = data + line.replace(f'"{name}"'.encode(), b'"nobody"')
+    plant.provider.write_file(file_id, data + line.replace(f'"{name}"'.encode(), b'"nobody"'))
     return {row.batch_id}
 
 
@@ -127,16 +137,14 @@ def unknown_line(plant: Plant) -> set[str]:
 def renamed_line(plant: Plant) -> set[str]:
     row = plant.merged()
     file_id, data = _file(plant, row.provider_batch_id)
-    plant.provider.files[file_id] = data.replace(f'"{plant.held(row)[0]}"'.encode(), b'"nobody"')
+    plant.provider.write_file(file_id, data.replace(f'"{plant.held(row)[0]}"'.encode(), b'"nobody"'))
     return {row.batch_id}
 
 
 def _second(plant: Plant, batch_id: str) -> None:
     one = next(batch for batch in plant.provider.list() if batch.metadata.get("batch_id"))
     metadata = {**one.metadata, "batch_id": batch_id}
-    plant.provider.extra.append(
-        ProviderBatch(id="batch_second", status="in_progress", metadata=metadata, created_at=one.created_at)
-    )
+    plant.provider.add(metadata=metadata, created_at=one.created_at)
 
 
 @plants("O106")
@@ -161,7 +169,7 @@ def paid_for_nobody(plant: Plant) -> set[str]:
 
 def _weeks_ago(plant: Plant, days: float) -> set[str]:
     row = plant.some(Status.PENDING)
-    ended_at = plant.world.clock.now() - timedelta(days=days)
+    ended_at = plant.clock.now() - timedelta(days=days)
     plant.provider.change(row.provider_batch_id, status="completed", ended_at=ended_at, output_file_id="file-x")
     return {row.batch_id}
 
