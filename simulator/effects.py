@@ -25,7 +25,7 @@ SLOW_US: Final = (30 * SECOND_US, 1_200 * SECOND_US)
 """Of a slow one; more than a function of Lambda may run."""
 
 
-HEARD: Final = frozenset({Fault.SLOW, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.ABORTED})
+HEARD: Final = frozenset({Fault.SLOW, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.ABORTED, Fault.SKEW})
 """The caller gets an answer, be it a strange one."""
 HAPPENS: Final = HEARD | {Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ANSWER_LOST}
 DIES: Final = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})

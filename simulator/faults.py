@@ -32,6 +32,7 @@ class Fault(StrEnum):
     SLOW = "slow"  # minutes pass first
     DUPLICATE = "duplicate"  # the invocation is delivered twice
     ABORTED = "aborted"  # the execution is stopped by an operator
+    SKEW = "skew"  # the clock of the machine that it runs on is wrong
 
 
 _ALWAYS: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.UNAVAILABLE, Fault.THROTTLED, Fault.SLOW)
@@ -60,8 +61,8 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "collection.delete": (*_WRITE, Fault.CRASH_HALF),
     "collection.get": _ALWAYS,
     "collection.ids": _ALWAYS,
-    "edition.seal": _WRITE,
-    "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.UNAVAILABLE),
+    "edition.seal": (*_WRITE, Fault.CRASH_HALF),
+    "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.UNAVAILABLE, Fault.SKEW),
     "execution.state": (Fault.ABORTED, Fault.SLOW),
 }
 """Effect -> the faults that can happen there."""
@@ -98,7 +99,7 @@ PROFILES: Final[Mapping[str, Chance]] = {
     "storm": Chance(rate=0.1),
     "crashes": Chance(rate=0.03, faults=frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})),
     "answers": Chance(rate=0.05, faults=frozenset({Fault.ANSWER_LOST, Fault.UNAVAILABLE, Fault.THROTTLED})),
-    "races": Chance(rate=0.1, faults=frozenset({Fault.SLOW, Fault.DUPLICATE, Fault.CONFLICT, Fault.LAG})),
+    "races": Chance(rate=0.1, faults=frozenset({Fault.SLOW, Fault.DUPLICATE, Fault.CONFLICT, Fault.LAG, Fault.SKEW})),
 }
 
 

@@ -16,16 +16,17 @@ import attrs
 
 from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
-from embedpipe.errors import EmbedpipeError
+from embedpipe.errors import CorruptData, EmbedpipeError, ProviderMismatch, Transient
 from embedpipe.lifecycle import OPEN
-from embedpipe.model import EmbeddingModel, Kind
+from embedpipe.model import EmbeddingModel, Kind, Record
 from embedpipe.retry import RetryPolicy
-from embedpipe.steps.context import Context
+from embedpipe.steps.context import Context, read_base
 from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
 from simulator.effects import Happened
-from simulator.faults import Faults, Strike
+from simulator.faults import Fault, Faults, Strike
 from simulator.kernel import Actor, Overrun
+from simulator.oracle import Evidence, judged
 from simulator.scenarios import QUICK, Scenario, Script
 from simulator.workflow import Workflow
 from simulator.world import World
@@ -39,7 +40,7 @@ __all__ = ["Outcome", "Verdict", "run"]
 KIND: Final = Kind("notes")
 MODEL: Final = EmbeddingModel(name="simulated", dimensions=4)
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
-BETWEEN_S: Final = 60.0
+BETWEEN_S: Final = 300.0
 
 
 class Verdict(StrEnum):
@@ -76,7 +77,7 @@ def run(
     def behaviour(nth: int, _: Mapping[str, str]) -> Behaviour:
         return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else QUICK
 
-    with World(seed, faults, behaviour=behaviour, dimensions=MODEL.dimensions) as world:
+    with World(seed, faults, behaviour=behaviour, dimensions=MODEL.dimensions, in_place=scenario.in_place) as world:
         return _Run(world, scenario, script).outcome()
 
 
@@ -142,30 +143,63 @@ class _Run:
             ),
         ]
         self.world.run()
-        crashed = [f"{each.name}: {each.error!r}" for each in actors if not _expected(each.error)]
-        if crashed:
-            return Verdict.CRASH, crashed
-        if broken := [str(violation) for violation in check(self._observed())]:
+        for each in actors:
+            _refuse_unnamed(each)
+            if each.error is not None and not self._may_stop(each):
+                return Verdict.SAFETY, [_stopped(each)]
+        if broken := [*self.world.stores.watch.broken, *map(str, check(self._observed()))]:
             return Verdict.SAFETY, broken
         return self._settled()
 
+    def _may_stop(self, actor: Actor) -> bool:
+        """What passes, a provider that isn't ours, or a file that it can't do without and that came damaged."""
+        struck = (strike.actor for strike in self.world.faults.struck if strike.fault is Fault.CORRUPT)
+        corrupt = isinstance(actor.error, CorruptData) and actor.name in struck
+        return corrupt or isinstance(actor.error, (Transient, ProviderMismatch))
+
     def _submit(self, at: int) -> None:
         _, records = self.script.submissions[at]
-        submit(self.ctx, records, execution_id=f"submit-{at}", policy=RETRY)
+        submit(self.ctx, records, execution_id=_submission(at), policy=RETRY)
 
     def _settled(self) -> tuple[Verdict, list[str]]:
         """Faults stop; what was submitted is submitted again, as an operator would."""
         self.world.faults.over = True
         for at in range(len(self.script.submissions)):
-            self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at)))
+            if stopped := self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at))):
+                return Verdict.LIVENESS, [stopped]
         for at in range(self.scenario.settle_max):
             if not self._open():
                 break
-            self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S))
-        broken = check(self._observed(), settled=True)
-        if [each for each in broken if each.guarantee != "G4"]:
-            return Verdict.SAFETY, [str(each) for each in broken]
-        return (Verdict.LIVENESS, [str(each) for each in broken]) if broken else self._audited()
+            if stopped := self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S)):
+                return Verdict.LIVENESS, [stopped]
+        observed = self._observed()
+        violations = check(observed, settled=True)
+        broken = [*self.world.stores.watch.broken, *judged(self._evidence(observed)), *map(str, violations)]
+        if all(violation.guarantee == "G4" for violation in violations) and len(violations) == len(broken):
+            return (Verdict.LIVENESS, broken) if broken else self._audited()
+        return Verdict.SAFETY, broken
+
+    def _evidence(self, observed: Observed) -> Evidence:
+        stores, base = self.world.stores, read_base(self.ctx)
+        rows = None
+        if base.version is not None:
+            with stores.vectors.reading(KIND.database, KIND.collection, version=base.version) as collection:
+                rows = collection.get(list(collection.ids()))
+        return Evidence(
+            observed=observed,
+            jobs=stores.provider.jobs,
+            submitted=self._submitted(observed),
+            rows=rows,
+            model=MODEL,
+            attempts_max=self.ctx.policy.attempts_max,
+            clocks_were_right=not any(strike.fault is Fault.SKEW for strike in self.world.faults.struck),
+        )
+
+    def _submitted(self, observed: Observed) -> dict[str, Record]:
+        """By id, as the ledger's last word on it: submissions count in the order in which they moved the ledger."""
+        order = [entry.execution_id for entry in observed.head.submitters] if observed.head else []
+        by_name = {_submission(at): records for at, (_, records) in enumerate(self.script.submissions)}
+        return {record.id: record for name in order for record in by_name[name]}
 
     def _open(self) -> bool:
         """Whether something is left to do: an open row, an entry of the ledger without one, or a merge's journal."""
@@ -177,11 +211,11 @@ class _Run:
         entries = [entry.batch_id for entry in Head.load(head, keys[0]).open] if head else []
         return journal is not None or len(stores.table.get_many(entries)) < len(entries)
 
-    def _alone(self, actor: Actor) -> None:
-        """Let everything happen; `_Unnamed` where the actor ends with an error that has no name."""
+    def _alone(self, actor: Actor) -> str | None:
+        """Let everything happen: why this actor stopped, where it had no reason to. `_Unnamed`."""
         self.world.run()
-        if not _expected(actor.error):
-            raise _Unnamed(f"{actor.name}: {actor.error!r}")
+        _refuse_unnamed(actor)
+        return None if actor.error is None or isinstance(actor.error, ProviderMismatch) else _stopped(actor)
 
     def _observed(self) -> Observed:
         stores = self.world.stores
@@ -208,5 +242,16 @@ class _Run:
         return (Verdict.SAFETY, [str(each) for each in found]) if found else (Verdict.HELD, [])
 
 
-def _expected(error: BaseException | None) -> bool:
-    return error is None or isinstance(error, EmbedpipeError)
+def _submission(at: int) -> str:
+    """Its execution's id. Submitted again, it is the same execution."""
+    return f"submit-{at}"
+
+
+def _refuse_unnamed(actor: Actor) -> None:
+    if actor.error is not None and not isinstance(actor.error, EmbedpipeError):
+        raise _Unnamed(f"{actor.name}: {actor.error!r}")
+
+
+def _stopped(actor: Actor) -> str:
+    """One batch costs itself alone, and what passes is repeated: nothing else ends an execution or a submission."""
+    return f"G10: {actor.name} was stopped by {type(actor.error).__name__}: {actor.error}"

@@ -12,13 +12,15 @@ from typing import Final
 import attrs
 
 from embedpipe.backends.batch_files import CANCELLED, EXPIRED, TIMEOUT, ItemError
-from embedpipe.backends.memory.behaviour import Behaviour
+from embedpipe.backends.memory.behaviour import FOR_EVER, SILENT, Behaviour, CreateFault
 from embedpipe.limits import Limits, Policy
-from embedpipe.model import Record
+from embedpipe.model import ProviderIssue, Record
 from simulator.chance import fraction, number, pick
 
 __all__ = ["QUICK", "SCENARIOS", "Scenario", "Script"]
 
+TOGETHER_S: Final = 4.0
+"""[ours] About as long as a step of an execution takes."""
 QUICK: Final = Behaviour(running=())
 """Ends well at the first look."""
 
@@ -70,9 +72,13 @@ class Scenario:
     submissions: int
     records: int
     """At most, of each submission."""
+    exactly: bool = False
+    """Whether each has as many, under different ids."""
     executions: int
     limits: Limits
     policy: Policy
+    in_place: bool = True
+    """Whether vectors are merged in place, or into versions that race for the pointer."""
     settle_max: int = 40
     """Executions without faults within which all has to end."""
 
@@ -80,10 +86,10 @@ class Scenario:
         """What happens in the run of that seed."""
         return Script(
             submissions=[
-                (fraction(seed, "submission", at) * 600, tuple(_records(seed, at, self.records)))
-                for at in range(self.submissions)
+                (when, tuple(_records(seed, at, self.records, self.exactly)))
+                for at, when in enumerate(_moments(seed, "submission", self.submissions, 600))
             ],
-            executions=sorted(fraction(seed, "execution", at) * 1_200 for at in range(self.executions)),
+            executions=_moments(seed, "execution", self.executions, 1_200),
             behaviours=[_behaviour(seed, nth) for nth in range(6)],
         )
 
@@ -115,6 +121,15 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         limits=Limits(requests_per_batch=3),
         policy=_SMALL,
     ),
+    "versions": Scenario(
+        name="versions",
+        submissions=2,
+        records=5,
+        executions=3,
+        limits=Limits(requests_per_batch=3),
+        policy=_SMALL,
+        in_place=False,
+    ),
     "seed62": Scenario(
         name="seed62",
         submissions=2,
@@ -123,32 +138,88 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         limits=Limits(requests_per_batch=2),
         policy=attrs.evolve(_SMALL, chunk_rows=20, merge_rows=60),
     ),
+    "backlog1500": Scenario(
+        name="backlog1500",
+        submissions=1,
+        records=1_500,
+        exactly=True,
+        executions=2,
+        limits=Limits(requests_per_batch=1),
+        policy=attrs.evolve(_SMALL, chunk_rows=300, merge_rows=900),
+    ),
 }
 
 
-def _records(seed: int, submission: int, most: int) -> list[Record]:
+def _moments(seed: int, what: str, count: int, span_s: float) -> list[float]:
+    """When each begins, in seconds, in order: half of them right after the one before, so that they meet."""
+    moments: list[float] = []
+    for at in range(count):
+        if moments and fraction(seed, what, at, "together") < 0.5:
+            moments.append(moments[-1] + fraction(seed, what, at, "beside") ** 3 * TOGETHER_S)
+        else:
+            moments.append(fraction(seed, what, at) * span_s)
+    return sorted(moments)
+
+
+def _records(seed: int, submission: int, most: int, exactly: bool) -> list[Record]:
     """Few ids, so that submissions overlap; some texts change."""
-    count = 1 + number(seed, "count", submission) % most
-    names = sorted({f"r{number(seed, 'id', submission, at) % (2 * most)}" for at in range(count)})
+    if exactly:
+        names = [f"r{at:05d}" for at in range(most)]
+    else:
+        count = 1 + number(seed, "count", submission) % most
+        names = sorted({f"r{number(seed, 'id', submission, at) % (2 * most)}" for at in range(count)})
     return [Record(id=name, text=f"{name} {pick(('one', 'two'), seed, 'text', submission, name)}") for name in names]
 
 
-_ERRORS: Final[tuple[ItemError | None, ...]] = (EXPIRED, CANCELLED, TIMEOUT, None)
+# --- what providers do ---------------------------------------------------------------------------------------------
+
+BAD: Final = ItemError(400, "invalid_input", "This text can't be embedded.")
+
+_ERRORS: Final[tuple[ItemError | None, ...]] = (EXPIRED, CANCELLED, TIMEOUT, BAD, SILENT)
 _ENDS: Final = ("completed", "completed", "completed", "completed", "expired", "cancelled", "failed")
+_CREATES: Final = (
+    *(Behaviour(create=CreateFault.REFUSED, refusal=word) for word in ("insufficient_quota", "invalid_request")),
+    Behaviour(create=CreateFault.THROTTLED),
+    Behaviour(create=CreateFault.LOST),
+    Behaviour(create=CreateFault.ANSWER_LOST, running=()),
+)
+_ISSUES: Final[tuple[tuple[ProviderIssue, ...], ...]] = (
+    (),
+    (ProviderIssue(code="invalid_json_line", message="line 1 is no JSON", line=1),),
+    (ProviderIssue(code="token_limit_exceeded", message="too many tokens are in the queue"),),
+)
+_ODD_LINES: Final = (b"no JSON\n", b'{"id": "x", "custom_id": "nobody\'s", "response": null, "error": null}\n')
 
 
 def _behaviour(seed: int, nth: int) -> Behaviour:
-    """Half of the batches are good."""
-    if fraction(seed, "good", nth) < 0.5:
-        return Behaviour(running=("in_progress",) * (number(seed, "running", nth) % 3))
-    outcome = pick(_ENDS, seed, "outcome", nth)
+    """Half of the batches are good, an eighth is not made at first, one in twenty is lost."""
+    lot = fraction(seed, "lot", nth)
+    running = ("in_progress",) * (number(seed, "running", nth) % 3)
+    if lot < 0.5:
+        return Behaviour(running=running, shuffle_seed=nth)
+    if lot < 0.62:
+        return pick(_CREATES, seed, "create", nth)
+    if lot < 0.67:
+        return Behaviour(unknown_retrieves=FOR_EVER)
+
+    def once_in(runs: int, what: str) -> bool:
+        return number(seed, what, nth) % runs == 0
+
     named = [f"r{at}" for at in range(10) if fraction(seed, "fated", nth, at) < 0.2]
     return Behaviour(
-        running=("in_progress",) * (number(seed, "running", nth) % 3),
-        outcome=outcome,
+        running=running,
+        outcome=pick(_ENDS, seed, "outcome", nth),
+        issues=pick(_ISSUES, seed, "issues", nth),
         fates={name: pick(_ERRORS, seed, "fate", nth, name) for name in named},
+        shuffle_seed=nth,
+        doubled=frozenset({"r1", "r2"}) if once_in(5, "doubled") else frozenset(),
+        extra_lines=_ODD_LINES if once_in(5, "odd lines") else (),
         late_retrieves=number(seed, "late", nth) % 2,
+        null_output_retrieves=int(once_in(4, "null output")),
+        absent_file_id="" if once_in(4, "absent") else None,
         unknown_retrieves=number(seed, "unknown", nth) % 2,
-        torn=fraction(seed, "torn", nth) < 0.2,
-        counts_silent=fraction(seed, "silent", nth) < 0.5,
+        unlisted_calls=number(seed, "unlisted", nth) % 3,
+        content_missing=int(once_in(6, "content")),
+        torn=once_in(5, "torn"),
+        counts_silent=once_in(2, "silent"),
     )

@@ -24,6 +24,8 @@ __all__ = ["Workflow"]
 
 FUNCTION_S: Final = 900
 """[aws] The longest that a function may run."""
+SKEW_S: Final = 7_200
+"""[ours] By how much a wrong clock is at most wrong, either way."""
 MAP_CONCURRENCY: Final = 40
 """[aws] About what an inline Map reaches."""
 
@@ -83,7 +85,13 @@ class Workflow:
             deliver("-again")
             return deliver("")
 
-        actor = self._effects.perform("lambda.invoke", name, lambda: deliver(""), {Fault.DUPLICATE: twice})
+        def skewed() -> Actor:
+            actor = deliver("")
+            actor.skew_us = round((fraction(self._effects.seed, actor.name, "skew") - 0.5) * 2 * SKEW_S * SECOND_US)
+            return actor
+
+        instead = {Fault.DUPLICATE: twice, Fault.SKEW: skewed}
+        actor = self._effects.perform("lambda.invoke", name, lambda: deliver(""), instead)
         kernel.join([actor])
         result: dict[str, Any] = kernel.result_of(actor)
         return result
