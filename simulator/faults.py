@@ -122,13 +122,26 @@ class Faults:
         return None
 
 
+FOCI: Final = (
+    *("submit-", "create_pending", "list_pending", "poll", "normalize", "split", "process_chunk"),
+    *("final_merge", "final_merge", "mark_complete", "mark_complete"),
+)
+"""Where faults gather, by a part of the actor's name: bugs that need two of them need both in one step."""
+FOCUSED: Final = 6.0
+ELSEWHERE: Final = 0.3
+"""[ours] How much likelier a fault is there, and elsewhere, than where there is no focus."""
+RATE_MAX: Final = 0.4
+
+
 class Drawn(Faults):
-    """Faults by chance."""
+    """Faults by chance. Two seeds in three have a focus."""
 
     def __init__(self, seed: int, chance: Chance) -> None:
         super().__init__()
         self._seed = seed
         self._rate = chance.rate * (0.5 + fraction(seed, "rate")) if chance.swarm else chance.rate
+        focused = chance.swarm and fraction(seed, "focused") < 0.67
+        self._focus = pick(FOCI, seed, "focus") if focused else None
         self._kinds = {
             effect: [
                 fault
@@ -140,9 +153,14 @@ class Drawn(Faults):
 
     def _drawn(self, actor: str, effect: str, nth: int) -> Fault | None:
         kinds = self._kinds[effect]
-        if not kinds or fraction(self._seed, actor, effect, nth) >= self._rate:
+        if not kinds or fraction(self._seed, actor, effect, nth) >= self._rate_at(actor):
             return None
         return pick(kinds, self._seed, actor, effect, nth, "which")
+
+    def _rate_at(self, actor: str) -> float:
+        if self._focus is None:
+            return self._rate
+        return min(RATE_MAX, self._rate * FOCUSED) if self._focus in actor else self._rate * ELSEWHERE
 
 
 class Planned(Faults):

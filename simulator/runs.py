@@ -16,6 +16,7 @@ import attrs
 
 from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
+from embedpipe.backends.memory.job import Job
 from embedpipe.errors import CorruptData, EmbedpipeError, ProviderMismatch, Transient
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind, Record
@@ -27,7 +28,7 @@ from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike
 from simulator.kernel import Actor, Overrun
 from simulator.oracle import Evidence, judged
-from simulator.scenarios import QUICK, Scenario, Script
+from simulator.scenarios import NEVER_ENDS, QUICK, Scenario, Script
 from simulator.workflow import Workflow
 from simulator.world import World
 from verify.audit.api import check as audit
@@ -154,7 +155,7 @@ class _Run:
     def _may_stop(self, actor: Actor) -> bool:
         """What passes, a provider that isn't ours, or a file that it can't do without and that came damaged."""
         struck = (strike.actor for strike in self.world.faults.struck if strike.fault is Fault.CORRUPT)
-        corrupt = isinstance(actor.error, CorruptData) and actor.name in struck
+        corrupt = isinstance(actor.error, CorruptData) and any(name.split("/")[0] == actor.name for name in struck)
         return corrupt or isinstance(actor.error, (Transient, ProviderMismatch))
 
     def _submit(self, at: int) -> None:
@@ -168,8 +169,11 @@ class _Run:
             if stopped := self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at))):
                 return Verdict.LIVENESS, [stopped]
         for at in range(self.scenario.settle_max):
-            if not self._open():
+            waiting = self._open_batches()
+            if not waiting and self._journal() is None:
                 break
+            if waiting and all(job is not None and job.behaviour == NEVER_ENDS for job in self._jobs_of(waiting)):
+                self._cancel(waiting)
             if stopped := self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S)):
                 return Verdict.LIVENESS, [stopped]
         observed = self._observed()
@@ -201,15 +205,28 @@ class _Run:
         by_name = {_submission(at): records for at, (_, records) in enumerate(self.script.submissions)}
         return {record.id: record for name in order for record in by_name[name]}
 
-    def _open(self) -> bool:
-        """Whether something is left to do: an open row, an entry of the ledger without one, or a merge's journal."""
-        stores, layout = self.world.stores, self.ctx.layout
-        if any(next(stores.table.by_status(KIND.batch_type, status), None) for status in sorted(OPEN)):
-            return True
-        keys = layout.head_key(KIND.database, KIND.collection), layout.journal_key(KIND.database)
-        head, journal = (stores.objects.contents().get(key) for key in keys)
-        entries = [entry.batch_id for entry in Head.load(head, keys[0]).open] if head else []
-        return journal is not None or len(stores.table.get_many(entries)) < len(entries)
+    def _open_batches(self) -> set[str]:
+        """Batches that have not ended: open rows, and entries of the ledger that have no row."""
+        table, key = self.world.stores.table, self.ctx.layout.head_key(KIND.database, KIND.collection)
+        found = {name for status in OPEN for name in table.by_status(KIND.batch_type, status)}
+        head = self.world.stores.objects.contents().get(key)
+        entries = {root.batch_id for root in Head.load(head, key).open} if head else set()
+        return found | (entries - table.get_many(sorted(entries)).keys())
+
+    def _journal(self) -> bytes | None:
+        """That of a merge that has not come to its end."""
+        return self.world.stores.objects.contents().get(self.ctx.layout.journal_key(KIND.database))
+
+    def _jobs_of(self, batch_ids: set[str]) -> list[Job | None]:
+        """What the provider made last of each; None where it has nothing."""
+        jobs = {job.metadata.get("batch_id", ""): job for job in self.world.stores.provider.jobs}
+        return [jobs.get(name) for name in sorted(batch_ids)]
+
+    def _cancel(self, batch_ids: set[str]) -> None:
+        """What an operator does with batches that never end, when nothing else is left."""
+        for job in self._jobs_of(batch_ids):
+            if job is not None:
+                self.world.stores.provider.cancel(job.id)
 
     def _alone(self, actor: Actor) -> str | None:
         """Let everything happen: why this actor stopped, where it had no reason to. `_Unnamed`."""

@@ -17,12 +17,16 @@ from embedpipe.limits import Limits, Policy
 from embedpipe.model import ProviderIssue, Record
 from simulator.chance import fraction, number, pick
 
-__all__ = ["QUICK", "SCENARIOS", "Scenario", "Script"]
+__all__ = ["NEVER_ENDS", "QUICK", "SCENARIOS", "Scenario", "Script"]
 
+SPAN_S: Final = 1_200
+"""[ours] Within it all begin."""
 TOGETHER_S: Final = 4.0
 """[ours] About as long as a step of an execution takes."""
 QUICK: Final = Behaviour(running=())
 """Ends well at the first look."""
+NEVER_ENDS: Final = Behaviour(running=("in_progress",), outcome=None)
+"""Until somebody cancels it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -84,12 +88,12 @@ class Scenario:
 
     def script(self, seed: int) -> Script:
         """What happens in the run of that seed."""
+        submitted, begun = _timeline(seed, self.submissions, self.executions)
         return Script(
             submissions=[
-                (when, tuple(_records(seed, at, self.records, self.exactly)))
-                for at, when in enumerate(_moments(seed, "submission", self.submissions, 600))
+                (when, tuple(_records(seed, at, self.records, self.exactly))) for at, when in enumerate(submitted)
             ],
-            executions=_moments(seed, "execution", self.executions, 1_200),
+            executions=begun,
             behaviours=[_behaviour(seed, nth) for nth in range(6)],
         )
 
@@ -118,6 +122,14 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         submissions=2,
         records=5,
         executions=2,
+        limits=Limits(requests_per_batch=3),
+        policy=_SMALL,
+    ),
+    "texts": Scenario(
+        name="texts",
+        submissions=4,
+        records=1,
+        executions=3,
         limits=Limits(requests_per_batch=3),
         policy=_SMALL,
     ),
@@ -150,15 +162,22 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 }
 
 
-def _moments(seed: int, what: str, count: int, span_s: float) -> list[float]:
-    """When each begins, in seconds, in order: half of them right after the one before, so that they meet."""
+def _timeline(seed: int, submissions: int, executions: int) -> tuple[list[float], list[float]]:
+    """When submissions and executions begin, in seconds: half of them right after the one before, so that they meet.
+
+    The first is a submission; then they come in any order.
+    """
     moments: list[float] = []
+    count = submissions + executions
     for at in range(count):
-        if moments and fraction(seed, what, at, "together") < 0.5:
-            moments.append(moments[-1] + fraction(seed, what, at, "beside") ** 3 * TOGETHER_S)
+        if moments and fraction(seed, "together", at) < 0.5:
+            moments.append(moments[-1] + fraction(seed, "beside", at) ** 3 * TOGETHER_S)
         else:
-            moments.append(fraction(seed, what, at) * span_s)
-    return sorted(moments)
+            moments.append(fraction(seed, "moment", at) * SPAN_S)
+    moments.sort()
+    later = sorted(range(1, count), key=lambda at: number(seed, "which", at))
+    submitted = {0, *later[: submissions - 1]}
+    return [moments[at] for at in sorted(submitted)], [moments[at] for at in range(count) if at not in submitted]
 
 
 def _records(seed: int, submission: int, most: int, exactly: bool) -> list[Record]:
@@ -167,7 +186,7 @@ def _records(seed: int, submission: int, most: int, exactly: bool) -> list[Recor
         names = [f"r{at:05d}" for at in range(most)]
     else:
         count = 1 + number(seed, "count", submission) % most
-        names = sorted({f"r{number(seed, 'id', submission, at) % (2 * most)}" for at in range(count)})
+        names = sorted({f"r{number(seed, 'id', submission, at) % (most + 3)}" for at in range(count)})
     return [Record(id=name, text=f"{name} {pick(('one', 'two'), seed, 'text', submission, name)}") for name in names]
 
 
@@ -192,15 +211,17 @@ _ODD_LINES: Final = (b"no JSON\n", b'{"id": "x", "custom_id": "nobody\'s", "resp
 
 
 def _behaviour(seed: int, nth: int) -> Behaviour:
-    """Half of the batches are good, an eighth is not made at first, one in twenty is lost."""
+    """Half of the batches are good, an eighth is not made at first, some are lost, some never end."""
     lot = fraction(seed, "lot", nth)
     running = ("in_progress",) * (number(seed, "running", nth) % 3)
     if lot < 0.5:
         return Behaviour(running=running, shuffle_seed=nth)
     if lot < 0.62:
         return pick(_CREATES, seed, "create", nth)
-    if lot < 0.67:
+    if lot < 0.65:
         return Behaviour(unknown_retrieves=FOR_EVER)
+    if lot < 0.68:
+        return NEVER_ENDS
 
     def once_in(runs: int, what: str) -> bool:
         return number(seed, what, nth) % runs == 0

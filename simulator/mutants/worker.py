@@ -15,10 +15,13 @@ import click
 from simulator.mutants.catalogue import MUTANTS
 from simulator.mutants.loader import install
 
+HUNTED = ("texts", "versions", "overlap")
+"""Texts that change, merged in place and into versions."""
+
 
 @click.command()
 @click.argument("name")
-@click.option("--scenario", default="overlap")
+@click.option("--scenario", default=",".join(HUNTED), help="One, or several that take turns.")
 @click.option("--faults", default="all")
 @click.option("--seed", "base", default=1)
 @click.option("--runs", default=200)
@@ -34,15 +37,17 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
     from simulator.runs import Verdict, run
     from simulator.shrink import shrink
 
-    named = scenario_named(scenario)
+    turns = [scenario_named(each) for each in scenario.split(",")]
     began = time.process_time()
     for at in range(runs):
+        named = turns[at % len(turns)]
         outcome = run(named, base + at, faults)
         if outcome.verdict is not Verdict.HELD:
             found_s = time.process_time() - began
             small = shrink(plan_of(named, outcome))
             return {
                 "mutant": name,
+                "scenario": named.name,
                 "seeds": at + 1,
                 "seconds": round(found_s, 2),
                 "verdict": outcome.verdict,
