@@ -23,9 +23,13 @@ LATENCY_US: Final = (2_000, 60_000)
 """[ours] Least and greatest latency of a call to a service."""
 SLOW_US: Final = (30 * SECOND_US, 1_200 * SECOND_US)
 """Of a slow one; more than a function of Lambda may run."""
+PAUSE_US: Final = (100_000, 8 * SECOND_US)
+"""[ours] Of a pause: long enough that another execution's step, or all of it, comes first."""
+WAITS_US: Final[Mapping[Fault | None, tuple[int, int]]] = MappingProxyType({Fault.SLOW: SLOW_US, Fault.PAUSE: PAUSE_US})
 
-
-HEARD: Final = frozenset({Fault.SLOW, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.ABORTED, Fault.SKEW})
+HEARD: Final = frozenset(
+    {Fault.SLOW, Fault.PAUSE, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.ABORTED, Fault.SKEW}
+)
 """The caller gets an answer, be it a strange one."""
 HAPPENS: Final = HEARD | {Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ANSWER_LOST}
 DIES: Final = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})
@@ -76,7 +80,7 @@ class Effects:
         nth = actor.next(effect)
         fault = self.faults.strike(actor.name, effect, nth)
         draw = number(self.seed, actor.name, effect, nth, "latency")
-        kernel.wait(_between(LATENCY_US if fault is not Fault.SLOW else SLOW_US, draw))
+        kernel.wait(_between(WAITS_US.get(fault, LATENCY_US), draw))
         if fault is None:
             return self._noted(effect, nth, on, "", do)
         return self._struck(effect, nth, on, fault, instead.get(fault, do))

@@ -17,7 +17,7 @@ from embedpipe.limits import Limits, Policy
 from embedpipe.model import ProviderIssue, Record
 from simulator.chance import fraction, number, pick
 
-__all__ = ["NEVER_ENDS", "QUICK", "SCENARIOS", "Scenario", "Script"]
+__all__ = ["MIX", "NEVER_ENDS", "QUICK", "SCENARIOS", "Scenario", "Script", "turn"]
 
 SPAN_S: Final = 1_200
 """[ours] Within it all begin."""
@@ -162,6 +162,20 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 }
 
 
+MIX: Final = (
+    *(("texts", "all"), ("versions", "all"), ("overlap", "all"), ("texts", "crashes"), ("versions", "races")),
+    *(("overlap", "storm"), ("texts", "races"), ("overlap", "rot"), ("versions", "crashes"), ("small", "storm")),
+    *(("texts", "storm"), ("overlap", "crashes"), ("overlap", "races"), ("versions", "none"), ("seed62", "all")),
+)
+"""Scenarios and profiles that take turns, seed by seed."""
+
+
+def turn(scenario: str, faults: str, seed: int) -> tuple[str, str]:
+    """The scenario and the profile of a seed: those asked for, or what `mix` comes to."""
+    mixed = MIX[seed % len(MIX)]
+    return mixed[0] if scenario == "mix" else scenario, mixed[1] if faults == "mix" else faults
+
+
 def _timeline(seed: int, submissions: int, executions: int) -> tuple[list[float], list[float]]:
     """When submissions and executions begin, in seconds: half of them right after the one before, so that they meet.
 
@@ -186,7 +200,7 @@ def _records(seed: int, submission: int, most: int, exactly: bool) -> list[Recor
         names = [f"r{at:05d}" for at in range(most)]
     else:
         count = 1 + number(seed, "count", submission) % most
-        names = sorted({f"r{number(seed, 'id', submission, at) % (most + 3)}" for at in range(count)})
+        names = sorted({f"r{number(seed, 'id', submission, at) % (most + 1)}" for at in range(count)})
     return [Record(id=name, text=f"{name} {pick(('one', 'two'), seed, 'text', submission, name)}") for name in names]
 
 

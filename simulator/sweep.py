@@ -16,6 +16,7 @@ import attrs
 from simulator.effects import Happened
 from simulator.plan import Plan, code_digest, plan_of, replay, scenario_named
 from simulator.runs import Verdict, run
+from simulator.scenarios import turn
 
 __all__ = ["Failure", "Tally", "sweep"]
 
@@ -94,9 +95,11 @@ def _parts(scenario: str, seed: int, runs: int, faults: str, jobs: int) -> Itera
 
 
 def _chunk(scenario: str, start: int, count: int, faults: str) -> Tally:
-    named, total = scenario_named(scenario), Tally()
+    total = Tally()
     for seed in range(start, start + count):
-        outcome = run(named, seed, faults)
+        name, profile = turn(scenario, faults, seed)
+        named = scenario_named(name)
+        outcome = run(named, seed, profile)
         plan = plan_of(named, outcome)
         failures = []
         if outcome.verdict is not Verdict.HELD:

@@ -10,6 +10,12 @@ __all__ = ["MERGING"]
 
 MERGING: Final = (
     mutant(
+        "last_batch_not_flushed",
+        "G4",
+        "The last rows are written with the next ones.",
+        ("stages.streams", "    if held:\n        yield _joined(held)\n", ""),
+    ),
+    mutant(
         "last_chunk_dropped",
         "G4",
         "The last group is closed when the next one begins.",
@@ -18,6 +24,7 @@ MERGING: Final = (
             "for index, group in enumerate(groups)\n",
             "for index, group in enumerate(groups[:-1] or groups)\n",
         ),
+        missed="The proof keeps its batches open, and the next execution merges them: it only takes longer.",
     ),
     mutant(
         "chunks_replaced",

@@ -15,14 +15,11 @@ import click
 from simulator.mutants.catalogue import MUTANTS
 from simulator.mutants.loader import install
 
-HUNTED = ("texts", "versions", "overlap")
-"""Texts that change, merged in place and into versions."""
-
 
 @click.command()
 @click.argument("name")
-@click.option("--scenario", default=",".join(HUNTED), help="One, or several that take turns.")
-@click.option("--faults", default="all")
+@click.option("--scenario", default="mix")
+@click.option("--faults", default="mix")
 @click.option("--seed", "base", default=1)
 @click.option("--runs", default=200)
 def main(name: str, scenario: str, faults: str, base: int, runs: int) -> None:
@@ -35,13 +32,14 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
     """Runs from `base` on, until one fails."""
     from simulator.plan import plan_of, scenario_named
     from simulator.runs import Verdict, run
+    from simulator.scenarios import turn
     from simulator.shrink import shrink
 
-    turns = [scenario_named(each) for each in scenario.split(",")]
     began = time.process_time()
     for at in range(runs):
-        named = turns[at % len(turns)]
-        outcome = run(named, base + at, faults)
+        name_now, profile = turn(scenario, faults, base + at)
+        named = scenario_named(name_now)
+        outcome = run(named, base + at, profile)
         if outcome.verdict is not Verdict.HELD:
             found_s = time.process_time() - began
             small = shrink(plan_of(named, outcome))
