@@ -136,6 +136,8 @@ FOCUSED: Final = (2.0, 12.0)
 ELSEWHERE: Final = 0.3
 """[ours] How much likelier a fault is there, at least and at most, and elsewhere, than where there is no focus."""
 RATE_MAX: Final = 0.4
+LASTING: Final = 0.3
+"""[ours] How many faults that strike each repetition of an invocation there are for each that strikes one."""
 
 
 class Drawn(Faults):
@@ -160,9 +162,16 @@ class Drawn(Faults):
 
     def _drawn(self, actor: str, effect: str, nth: int) -> Fault | None:
         kinds = self._kinds[effect]
-        if not kinds or fraction(self._seed, actor, effect, nth) >= self._rate_at(actor):
+        if not kinds:
             return None
-        return pick(kinds, self._seed, actor, effect, nth, "which")
+        rate, place = self._rate_at(actor), (effect, nth)
+        if fraction(self._seed, actor, *place) < rate:
+            return pick(kinds, self._seed, actor, *place, "which")
+        # Some do not pass: a function that has no memory left here has none when it is repeated.
+        work = actor.split("#")[0]
+        if fraction(self._seed, work, *place, "lasts") < rate * LASTING:
+            return pick(kinds, self._seed, work, *place, "lasting")
+        return None
 
     def _rate_at(self, actor: str) -> float:
         if self._focus is None:

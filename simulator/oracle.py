@@ -39,14 +39,15 @@ class Evidence:
     """What the published collection holds."""
     model: EmbeddingModel
     attempts_max: int
-    clocks_were_right: bool
-    """Where one was hours ahead, a wait may have ended early: what it cost is no fault of the pipeline's."""
+    waits_were_whole: bool
+    """Where a clock was hours ahead, or nothing moved for hours, a wait may have ended after one look: that is no fault of
+    the pipeline's."""
 
 
 def judged(evidence: Evidence) -> list[str]:
     """What does not hold."""
     rules = [_misrouted, _forgotten, _claimed_twice, _rejected_for_nothing]
-    if evidence.clocks_were_right:
+    if evidence.waits_were_whole:
         rules += [_thrown_away, _given_up]
     return [line for rule in rules for line in rule(evidence)]
 

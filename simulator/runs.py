@@ -39,9 +39,9 @@ from verify.observation import World as Observed
 __all__ = ["Outcome", "Verdict", "run"]
 
 KIND: Final = Kind("notes")
-MODEL: Final = EmbeddingModel(name="simulated", dimensions=4)
+MODEL: Final = EmbeddingModel(name="simulated", dimensions=32)
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
-BETWEEN_S: Final = 300.0
+BETWEEN_S: Final = 1_200.0
 
 
 class Verdict(StrEnum):
@@ -94,6 +94,8 @@ class _Run:
         self.scenario = scenario
         self.script = script
         self.ambiguous: set[str] = set()
+        self.troubled_s = 0.0
+        """How long there were faults."""
         self.ctx = Context(
             kind=KIND,
             model=MODEL,
@@ -165,6 +167,7 @@ class _Run:
     def _settled(self) -> tuple[Verdict, list[str]]:
         """Faults stop; what was submitted is submitted again, as an operator would."""
         self.world.faults.over = True
+        self.troubled_s = self.world.clock.monotonic_s()
         for at in range(len(self.script.submissions)):
             if stopped := self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at))):
                 return Verdict.LIVENESS, [stopped]
@@ -189,6 +192,7 @@ class _Run:
         if base.version is not None:
             with stores.vectors.reading(KIND.database, KIND.collection, version=base.version) as collection:
                 rows = collection.get(list(collection.ids()))
+        skewed = any(strike.fault is Fault.SKEW for strike in self.world.faults.struck)
         return Evidence(
             observed=observed,
             jobs=stores.provider.jobs,
@@ -196,7 +200,7 @@ class _Run:
             rows=rows,
             model=MODEL,
             attempts_max=self.ctx.policy.attempts_max,
-            clocks_were_right=not any(strike.fault is Fault.SKEW for strike in self.world.faults.struck),
+            waits_were_whole=not skewed and self.troubled_s + 2 * BETWEEN_S < self.scenario.policy.settle_max_s,
         )
 
     def _submitted(self, observed: Observed) -> dict[str, Record]:

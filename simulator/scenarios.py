@@ -100,8 +100,8 @@ class Scenario:
 
 _SMALL: Final = Policy(
     ambiguous_after_s=1_200,
-    settle_max_s=1_800,
-    lost_after_s=3_600,
+    settle_max_s=7_200,
+    lost_after_s=9_600,
     capacity_wait_s=30,
     chunk_rows=3,
     merge_rows=5,
