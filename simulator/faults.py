@@ -128,8 +128,8 @@ class Faults:
 
 
 FOCI: Final = (
-    *("submit-", "create_pending", "list_pending", "poll", "normalize", "split", "process_chunk"),
-    *("final_merge", "final_merge", "mark_complete", "mark_complete"),
+    *("submit-", "submit-", "create_pending", "list_pending", "poll", "poll", "normalize", "split", "process_chunk"),
+    *("final_merge", "final_merge", "final_merge", "final_merge", "mark_complete", "mark_complete", "mark_complete"),
 )
 """Where faults gather, by a part of the actor's name: bugs that need two of them need both in one step."""
 FOCUSED: Final = (2.0, 12.0)
@@ -141,13 +141,13 @@ LASTING: Final = 0.3
 
 
 class Drawn(Faults):
-    """Faults by chance. Two seeds in three have a focus."""
+    """Faults by chance. Four seeds in five have a focus."""
 
     def __init__(self, seed: int, chance: Chance) -> None:
         super().__init__()
         self._seed = seed
         self._rate = chance.rate * (0.5 + fraction(seed, "rate")) if chance.swarm else chance.rate
-        focused = chance.swarm and fraction(seed, "focused") < 0.67
+        focused = chance.swarm and fraction(seed, "focused") < 0.8
         self._focus = pick(FOCI, seed, "focus") if focused else None
         least, most = FOCUSED
         self._focused_rate = min(RATE_MAX, self._rate * least * (most / least) ** fraction(seed, "focused rate"))
@@ -168,7 +168,7 @@ class Drawn(Faults):
         if fraction(self._seed, actor, *place) < rate:
             return pick(kinds, self._seed, actor, *place, "which")
         # Some do not pass: a function that has no memory left here has none when it is repeated.
-        work = actor.split("#")[0]
+        work = actor.split("#", maxsplit=1)[0]
         if fraction(self._seed, work, *place, "lasts") < rate * LASTING:
             return pick(kinds, self._seed, work, *place, "lasting")
         return None

@@ -28,6 +28,7 @@ from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike
 from simulator.kernel import Actor, Overrun
 from simulator.oracle import Evidence, judged
+from simulator.points import points_of
 from simulator.scenarios import NEVER_ENDS, QUICK, Scenario, Script
 from simulator.workflow import Workflow
 from simulator.world import World
@@ -66,6 +67,8 @@ class Outcome:
     effects: int
     virtual_s: float
     trace: list[Happened]
+    points: frozenset[str]
+    """Which of `points.POINTS` it reached."""
 
 
 def run(
@@ -93,7 +96,7 @@ class _Run:
         self.world = world
         self.scenario = scenario
         self.script = script
-        self.ambiguous: set[str] = set()
+        self.reported: list[events.RunEvent] = []
         self.troubled_s = 0.0
         """How long there were faults."""
         self.ctx = Context(
@@ -111,8 +114,7 @@ class _Run:
         self.workflow = Workflow(self.ctx, world.effects, RETRY)
 
     def _note(self, event: events.RunEvent) -> None:
-        if isinstance(event, events.AmbiguousCreate):
-            self.ambiguous.add(event.batch_id)
+        self.reported.append(event)
 
     def outcome(self) -> Outcome:
         try:
@@ -130,6 +132,7 @@ class _Run:
             effects=len(world.effects.trace),
             virtual_s=world.clock.monotonic_s(),
             trace=world.effects.trace,
+            points=points_of(world.effects.trace, self.reported),
         )
 
     def _judged(self) -> tuple[Verdict, list[str]]:
@@ -246,7 +249,7 @@ class _Run:
             table=stores.table,
             vectors=stores.vectors,
             creates=[create.metadata.get("batch_id", "") for create in stores.provider.paid],
-            ambiguous=self.ambiguous,
+            ambiguous=[event.batch_id for event in self.reported if isinstance(event, events.AmbiguousCreate)],
         )
 
     def _audited(self) -> tuple[Verdict, list[str]]:

@@ -62,7 +62,7 @@ class Workflow:
     def _task(self, execution_id: str, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
         """A Task state: invocations until one answers, or the policy has had enough."""
         perform, kernel = self._effects.perform, self._kernel
-        perform("execution.state", name, lambda: None, {Fault.ABORTED: kernel.die})
+        perform("execution.state", name, lambda: None)
         for attempt, delay_s in enumerate([*self._policy.delays(), None], 1):
             where = kernel.current.name if kernel.current else execution_id
             try:
