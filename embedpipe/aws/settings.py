@@ -45,6 +45,11 @@ class Choices:
     """Settings that go with it."""
 
     @property
+    def key_variable(self) -> str:
+        """The environment variable in which the provider's SDK looks for the key."""
+        return "AZURE_OPENAI_API_KEY" if self.changed.get("provider.api_version") else "OPENAI_API_KEY"
+
+    @property
     def deletes_files(self) -> bool:
         """Whether the provider's files are deleted, so that mark asks the provider, too."""
         return self.changed.get("policy.delete_provider_files") is True

@@ -38,7 +38,7 @@ def template(kind: Kind, chosen: Choices = USUAL) -> Document:
     resources: Document = {"Bucket": _bucket(), "Table": _table(chosen.layout)}
     for step in steps.values():
         with_key = step.name in ASK_THE_PROVIDER or (step.name == "mark_complete" and chosen.deletes_files)
-        resources |= _function(step, kind, with_key=with_key)
+        resources |= _function(step, kind, key_variable=chosen.key_variable if with_key else "")
     submit, ingest = machines(kind, chosen)
     event = {"Schedule": {"Type": "ScheduleV2", "Properties": {"ScheduleExpression": chosen.schedule}}}
     resources |= _machine("Submit", submit, flow.SUBMIT, {}, chosen.layout)
@@ -90,6 +90,11 @@ def _parameters(chosen: Choices) -> Document:
         "ProviderKeySecretArn": {
             "Type": "String",
             "Description": "Secret in Secrets Manager whose text is the provider's API key",
+        },
+        "ProviderKeyVersion": {
+            "Type": "String",
+            "Default": "",
+            "Description": "VersionId of that secret; a new one brings a changed key into the functions. Empty: the current",
         },
         **alarms.PARAMETERS,
     }
@@ -179,10 +184,11 @@ def _key_schema(partition: str, sort: str) -> list[Document]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
-def _function(step: Step, kind: Kind, *, with_key: bool) -> Document:
+def _function(step: Step, kind: Kind, *, key_variable: str) -> Document:
     name = function_of(step)[2:-1].removesuffix("Arn")
     group = f"{name}Logs"
-    key = {"OPENAI_API_KEY": {"Fn::Sub": "{{resolve:secretsmanager:${ProviderKeySecretArn}}}"}}
+    secret = "{{resolve:secretsmanager:${ProviderKeySecretArn}:SecretString:::${ProviderKeyVersion}}}"
+    key = {key_variable: {"Fn::Sub": secret}}
     return {
         name: {
             "Type": "AWS::Serverless::Function",
@@ -193,7 +199,7 @@ def _function(step: Step, kind: Kind, *, with_key: bool) -> Document:
                 "EphemeralStorage": {"Size": SCRATCH_MB.get(step.name, SCRATCH_DEFAULT_MB)},
                 "Policies": [{"Version": "2012-10-17", "Statement": statements(FUNCTIONS[step.name])}],
                 "LoggingConfig": {"LogGroup": {"Ref": group}, "LogFormat": "JSON"},
-                **({"Environment": {"Variables": key}} if with_key else {}),
+                **({"Environment": {"Variables": key}} if key_variable else {}),
             },
             "Metadata": {"DockerContext": ".", "Dockerfile": "Dockerfile", "DockerTag": f"{kind.name}-{step.name}"},
         },

@@ -74,6 +74,23 @@ def test_the_machine_may_read_the_items_that_its_maps_read() -> None:
     assert "elsewhere/{}/batches.json" in json.dumps(files(WORD, chosen)["ingest.asl.json"])
 
 
+@pytest.mark.parametrize(
+    ("changed", "variable"), [({}, "OPENAI_API_KEY"), ({"provider.api_version": "2026-01-01"}, "AZURE_OPENAI_API_KEY")]
+)
+def test_the_key_is_where_the_provider_s_sdk_looks_for_it(changed: dict[str, object], variable: str) -> None:
+    """In the functions that ask the provider and in no other; a version of the secret that is named brings it anew."""
+    made = template(WORD, Choices(changed=changed))["Resources"]
+    given = {
+        name: body["Properties"]["Environment"]["Variables"]
+        for name, body in made.items()
+        if "Environment" in body.get("Properties", {})
+    }
+    assert set(given) == {"SubmitFunction", "CreatePendingFunction", "PollFunction"}
+    for variables in given.values():
+        assert list(variables) == [variable]
+        assert variables[variable]["Fn::Sub"].endswith(":${ProviderKeyVersion}}}")
+
+
 def test_every_step_has_its_permissions_and_a_function() -> None:
     steps = {step.name for step in (*flow.SUBMIT, *flow.INGEST)}
     assert set(FUNCTIONS) == steps
