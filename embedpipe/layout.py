@@ -217,14 +217,17 @@ class Layout:
                         hint="Give each a name of its own.",
                         fields=(name, other_name),
                     )
-        patterns = [(at.name, getattr(self, at.name)) for at in attrs.fields(Layout) if at.metadata.get(_IS_KEY)]
-        for (name, one), (other_name, other) in combinations(patterns, 2):
+        for (name, one), (other_name, other) in combinations(self.patterns().items(), 2):
             if may_meet(one, other):
                 raise ConfigError(
                     f"Layout fields '{name}' and '{other_name}' can give the same key: {one!a} and {other!a}",
                     hint="What is written under the one would replace the other.",
                     fields=(name, other_name),
                 )
+
+    def patterns(self) -> dict[str, str]:
+        """Field -> template, of all that become keys of objects."""
+        return {at.name: getattr(self, at.name) for at in attrs.fields(Layout) if at.metadata.get(_IS_KEY)}
 
     def root_key(self) -> str:
         """The identity of this root."""

@@ -13,6 +13,7 @@ from embedpipe.aws import alarms, settings, state_machine
 from embedpipe.aws.permissions import FUNCTIONS
 from embedpipe.aws.settings import Choices
 from embedpipe.aws.state_machine import function_of, placeholders
+from embedpipe.errors import ConfigError
 from embedpipe.flow import Step
 from embedpipe.layout import Layout
 from embedpipe.model import Kind
@@ -30,10 +31,16 @@ SCRATCH_DEFAULT_MB: Final = 512
 ASK_THE_PROVIDER: Final = ("submit", "create_pending", "poll")
 """Steps that need its key."""
 USUAL: Final = Choices()
+EXPIRING: Final = f"{state_machine.OUTPUTS}/"
+EXPIRING_DAYS: Final = 14
+"""What is below that prefix is removed so long after it was written."""
+TEMPORARY: Final = ("intermediate", "packed")
+"""Fields of the layout whose objects nobody reads once their execution has ended."""
 
 
 def template(kind: Kind, chosen: Choices = USUAL) -> Document:
     """The whole template, in JSON's plain values."""
+    _check_kept(kind, chosen.layout)
     steps = {step.name: step for step in (*flow.SUBMIT, *flow.INGEST)}
     resources: Document = {"Bucket": _bucket(), "Table": _table(chosen.layout)}
     for step in steps.values():
@@ -59,6 +66,18 @@ def template(kind: Kind, chosen: Choices = USUAL) -> Document:
             "IngestMachine": {"Value": {"Ref": "IngestMachine"}},
         },
     }
+
+
+def _check_kept(kind: Kind, layout: Layout) -> None:
+    """Refuse a kind or a layout that would put what is to stay where the bucket removes what is old. `ConfigError`."""
+    for name, pattern in layout.patterns().items():
+        key = pattern.replace("{database}", kind.database).replace("{collection}", kind.collection)
+        if name not in TEMPORARY and key.startswith(EXPIRING):
+            raise ConfigError(
+                f"Layout field '{name}' of kind '{kind.name}' gives keys below {EXPIRING}, which is emptied after "
+                f"{EXPIRING_DAYS} days: {key!a}",
+                hint=f"Choose another kind, or another layout.{name}.",
+            )
 
 
 def machines(kind: Kind, chosen: Choices = USUAL) -> tuple[Document, Document]:
@@ -142,8 +161,8 @@ def _bucket() -> Document:
                     {
                         "Id": "intermediate",
                         "Status": "Enabled",
-                        "Prefix": "intermediate/",
-                        "ExpirationInDays": 14,
+                        "Prefix": EXPIRING,
+                        "ExpirationInDays": EXPIRING_DAYS,
                         "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
                     },
                     {

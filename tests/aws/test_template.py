@@ -18,7 +18,8 @@ from embedpipe.aws.permissions import FUNCTIONS
 from embedpipe.aws.settings import Choices
 from embedpipe.aws.state_machine import placeholders
 from embedpipe.aws.template import files, statements, template
-from embedpipe.layout import SEED
+from embedpipe.errors import ConfigError
+from embedpipe.layout import SEED, Layout
 from embedpipe.model import LINE, WORD, Kind
 from embedpipe.retry import RetryPolicy
 
@@ -89,6 +90,22 @@ def test_the_key_is_where_the_provider_s_sdk_looks_for_it(changed: dict[str, obj
     for variables in given.values():
         assert list(variables) == [variable]
         assert variables[variable]["Fn::Sub"].endswith(":${ProviderKeyVersion}}}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        (Kind("intermediate"), SEED),
+        (WORD, attrs.evolve(SEED, requests="intermediate/{batch_id}/request.jsonl")),
+        (WORD, attrs.evolve(SEED, snapshot="intermediate/{database}/{version}/")),
+    ],
+    ids=["kind", "requests", "snapshot"],
+)
+def test_nothing_that_is_to_stay_is_put_where_old_objects_are_removed(kind: Kind, layout: Layout) -> None:
+    (rule, *_) = template(WORD)["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule["Prefix"] == "intermediate/"
+    with pytest.raises(ConfigError, match="emptied after 14 days"):
+        template(kind, Choices(layout=layout))
 
 
 def test_every_step_has_its_permissions_and_a_function() -> None:

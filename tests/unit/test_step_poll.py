@@ -55,7 +55,7 @@ def test_a_whole_result_is_not_made_again() -> None:
 
 @pytest.mark.parametrize("key", ["../x/", "a\x00b/", "s3://other/x/", "x" * 2_000, "\ud800/"])
 @pytest.mark.parametrize("mended", [True, False])
-def test_a_delta_key_that_is_none_costs_nobody_else(key: str, mended: bool) -> None:  # noqa: FBT001  a parameter
+def test_a_delta_key_that_is_none_costs_nobody_else(key: str, mended: bool) -> None:
     """Whatever step meets it: the poll that mends it, or, where polls fail, the merge and the mark."""
     world = SmallWorld(lambda _, __: QUICK, config=attrs.evolve(CONFIG, limits=Limits(requests_per_batch=1)))
     world.pipeline().submit(RECORDS)
