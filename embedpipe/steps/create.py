@@ -6,6 +6,8 @@ the winner after a lost answer, only searches the provider's list. Run by every 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
+
 import attrs
 
 from embedpipe import events
@@ -25,6 +27,7 @@ from embedpipe.lifecycle import CAPACITY_REASONS, TERMINAL_ACTIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch, provider_text, provider_word
 from embedpipe.stages.admission import Load, admitted, is_limited, tokens_max
 from embedpipe.stages.creation import (
+    adopted_row,
     claim_changes,
     created_changes,
     held_back,
@@ -51,9 +54,12 @@ class Finished:
     """Why batches are not created, where waiting does not help: the provider's words, or what is damaged and what to do."""
 
 
-def finish(ctx: Context, *, execution_id: str) -> Finished:
-    """Put the rows that ledger entries lack, search the provider for CREATING rows, create what is INTENT."""
-    _put_rows(ctx)
+def finish(ctx: Context, *, execution_id: str, fresh: Collection[str] = ()) -> Finished:
+    """Put the rows that ledger entries lack, search the provider for CREATING rows, create what is INTENT.
+
+    `fresh`: the `batch_id`s that this very call has claimed, so that nobody can have created them.
+    """
+    _put_rows(ctx, execution_id, fresh)
     found = _search(ctx, _listed(ctx, Status.CREATING), execution_id)
     created = found
     waiting = ambiguous = 0
@@ -71,14 +77,37 @@ def finish(ctx: Context, *, execution_id: str) -> Finished:
     return Finished(created=created, waiting=waiting, ambiguous=ambiguous, refusals=tuple(refusals))
 
 
-def _put_rows(ctx: Context) -> None:
+def _put_rows(ctx: Context, execution_id: str, fresh: Collection[str]) -> None:
+    """The rows that entries of the ledger lack. An entry that is not fresh may have had one, and a batch that is paid for."""
     head, _ = read_head(ctx)
     if head is None:
         return
     rows = healthy_rows(ctx, (root.batch_id for root in head.open))
-    for root in head.open:
-        if root.batch_id not in rows:
-            ctx.table.put_new(row_of(root, ctx.kind))
+    lacking = [row_of(root, ctx.kind) for root in head.open if root.batch_id not in rows]
+    there = dict(_in_list(ctx, (row.batch_id for row in lacking if row.batch_id not in fresh)))
+    for row in lacking:
+        batch = there.get(row.batch_id)
+        put = ctx.table.put_new(row if batch is None else adopted_row(row, batch))
+        if put and batch is not None:
+            ctx.on_event(_found(execution_id, row, batch))
+
+
+def _in_list(ctx: Context, batch_ids: Iterable[str]) -> Iterator[tuple[str, ProviderBatch]]:
+    """Those of them that the provider lists, as they come. Nothing is asked where none is wanted."""
+    wanted = set(batch_ids)
+    for batch in ctx.provider.list() if wanted else ():
+        name = batch.metadata.get(METADATA_BATCH_ID, "")
+        if name in wanted:
+            wanted.remove(name)
+            yield name, batch
+        if not wanted:
+            return
+
+
+def _found(execution_id: str, row: BatchRow, batch: ProviderBatch, *, found: bool = True) -> events.BatchCreated:
+    return events.BatchCreated(
+        execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found
+    )
 
 
 def _listed(ctx: Context, status: Status) -> list[BatchRow]:
@@ -215,17 +244,8 @@ def _update(ctx: Context, row: BatchRow, changes: dict[str, object]) -> BatchRow
 
 def _search(ctx: Context, rows: list[BatchRow], execution_id: str) -> int:
     """Look for rows in the provider's list: how many are found there."""
-    if not rows:
-        return 0
     wanted = {row.batch_id: row for row in rows}
-    found = 0
-    for batch in ctx.provider.list():
-        row = wanted.pop(batch.metadata.get(METADATA_BATCH_ID, ""), None)
-        if row is not None and _created(ctx, row, batch, execution_id, found=True):
-            found += 1
-        if not wanted:
-            break
-    return found
+    return sum(_created(ctx, wanted[name], batch, execution_id, found=True) for name, batch in _in_list(ctx, wanted))
 
 
 def _created(ctx: Context, row: BatchRow, batch: ProviderBatch, execution_id: str, *, found: bool) -> bool:
@@ -238,7 +258,5 @@ def _created(ctx: Context, row: BatchRow, batch: ProviderBatch, execution_id: st
     except CorruptData as error:  # the row was damaged since it was read; a poll finds its batch once it is mended
         ctx.on_event(events.RowUnreadable(execution_id=execution_id, batch_id=row.batch_id, error=error.message))
         return False
-    ctx.on_event(
-        events.BatchCreated(execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found)
-    )
+    ctx.on_event(_found(execution_id, row, batch, found=found))
     return True
