@@ -35,6 +35,7 @@ from embedpipe.stages.creation import (
     refused_changes,
     row_of,
 )
+from embedpipe.stages.list_pending import oldest_s
 from embedpipe.steps.batch_files import request_file
 from embedpipe.steps.context import Context, healthy_rows, read_head, read_result, root_id
 
@@ -64,6 +65,7 @@ def finish(ctx: Context, *, execution_id: str, fresh: Collection[str] = ()) -> F
     created = found
     waiting = ambiguous = 0
     refusals: list[str] = []
+    held: list[BatchRow] = []
     waiting_rows = _listed(ctx, Status.INTENT)
     may_be_created = _admitted(ctx, waiting_rows)
     for row in waiting_rows:
@@ -72,8 +74,12 @@ def finish(ctx: Context, *, execution_id: str, fresh: Collection[str] = ()) -> F
         created += outcome == "created"
         ambiguous += outcome == "ambiguous"
         waiting += outcome not in ("created", "ambiguous", "lost_race")
+        if outcome == "held_back" or outcome.startswith("refused:"):
+            held.append(row)
         if outcome.startswith("refused:"):
             refusals.append(outcome.removeprefix("refused:"))
+    oldest = oldest_s(held, ctx.clock.now())
+    ctx.on_event(events.Waiting(execution_id=execution_id, batches=waiting, oldest_s=oldest))
     return Finished(created=created, waiting=waiting, ambiguous=ambiguous, refusals=tuple(refusals))
 
 

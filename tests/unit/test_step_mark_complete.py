@@ -119,8 +119,9 @@ def test_a_retry_whose_files_say_something_else_keeps_its_parent_open(file: str)
 
 @pytest.mark.parametrize("vectors", [0, 3])
 def test_a_result_without_a_delta_proves_nothing(vectors: int) -> None:
+    """Where polling again does not mend it: here because it gives another retry set."""
     world, (name,) = polled(some("abc"))
-    nothing = {"delta_key": None, "delta_id": None, "delta_sha256": None}
+    nothing = {"delta_key": None, "delta_id": None, "delta_sha256": None, "retry_sha256": "another"}
     said = claim(world, name, action=Action.HANDLE_FAILURE, embedding_count=vectors, **nothing)
     assert "names no delta" in reasons(world)[name]
     assert status(world, name) is Status.PENDING
