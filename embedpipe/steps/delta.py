@@ -20,11 +20,13 @@ from embedpipe.wire import Delta, FileHash, Result
 
 
 def is_whole(ctx: Context, result: Result) -> bool:
-    """Whether the delta of a terminal result is there and passes its hashes."""
+    """Whether the delta of a terminal result is there, is of that batch, and passes its hashes."""
     if not result.delta_key:
         return False
     try:
         delta = read_delta(ctx, result.delta_key, result.delta_sha256)
+        if delta.batch_id != result.batch_id:
+            return False
         for file in delta.files:
             with ctx.scratch() as folder:
                 download_checked(ctx, result.delta_key, delta, file.name, folder)

@@ -65,10 +65,11 @@ def settles(world: SmallWorld) -> None:
 
 
 def test_the_delta_of_another_batch_proves_nothing() -> None:
-    """In it the record is rejected; in its own batch it is not."""
+    """In it the record is rejected; in its own batch it is not. Polling again does not mend it: it gives another retry set."""
     world, (first, second) = polled(some("a"), some("a", "2"), error=REFUSED)
     other = claim(world, second)
-    said = claim(world, first, delta_key=other.delta_key, delta_sha256=other.delta_sha256)
+    changes = {"delta_key": other.delta_key, "delta_sha256": other.delta_sha256, "retry_sha256": "another"}
+    said = claim(world, first, **changes)
     found = reasons(world)
     assert list(found) == [first]
     assert f"is the delta of batch '{second}'" in found[first]

@@ -14,7 +14,7 @@ from embedpipe.events import ItemFailed
 from embedpipe.layout import SEED
 from embedpipe.lifecycle import Action
 from embedpipe.limits import Limits
-from embedpipe.model import Record
+from embedpipe.model import Kind, Record
 from embedpipe.steps.chunk import process, split
 from embedpipe.steps.list_pending import list_pending
 from embedpipe.steps.mark_complete import mark_complete
@@ -23,7 +23,8 @@ from embedpipe.steps.normalize import normalize
 from embedpipe.steps.poll import poll
 from embedpipe.steps.submit import submit
 from embedpipe.wire import Result
-from tests.harness import Faults, crash, dies
+from tests.harness import Faults, crash, dies, lose_answer
+from tests.protocol.scenes import keys
 from tests.worlds import CONFIG, SmallWorld
 
 RECORDS = [Record(id=name, text=f"text {name}") for name in "abc"]
@@ -79,6 +80,24 @@ def test_a_delta_key_that_is_none_costs_nobody_else(key: str, mended: bool) -> N
     marked = mark_complete(ctx, execution_id="e", poll_results_s3_key=done.poll_results_s3_key)
     assert marked.batches_marked == (len(RECORDS) if mended else len(RECORDS) - 1)
     world.pipeline().run()
+    assert world.violations(settled=True) == []
+
+
+def test_the_delta_of_another_collection_is_neither_merged_nor_taken_for_a_result() -> None:
+    """Its batch is polled again; where that fails, the merge leaves the delta out, and mark the batch open."""
+    world, name = submitted()
+    other = SmallWorld(kind=Kind("notes", database="letters", collection="letters"), seed="other")
+    other.objects = world.objects
+    other.pipeline().run([Record(id="x", text="of another"), Record(id="y", text="of another, too")])
+    (theirs,) = [key.removesuffix("delta.json") for key in keys(other, "letters/delta/") if key.endswith("delta.json")]
+    said = {"action": "process_results", "batch_status": "completed", "embedding_count": 2, "delta_key": theirs}
+    world.objects.put(SEED.result_key(name), json.dumps({"batch_id": name, **said}).encode())
+    failing = Faults().before("provider.retrieve", lose_answer).before("provider.retrieve", lose_answer, nth=2)
+    failing = failing.before("provider.retrieve", lose_answer, nth=3)
+    assert failing.pipeline(world).ingest().marked == 0
+    assert world.observe().catalog == {}
+    world.pipeline().run()
+    assert sorted(world.observe().catalog) == [record.id for record in RECORDS]
     assert world.violations(settled=True) == []
 
 
