@@ -32,12 +32,13 @@ def safe_id(value: object, what: str) -> str:
     '0b5c-1'
     >>> safe_id("../etc", "batch_id")
     Traceback (most recent call last):
-    embedpipe.errors.InvalidId: batch_id '../etc' is refused. Use up to 128 letters, digits, '.', '_' and '-'.
+    embedpipe.errors.InvalidId: batch_id '../etc' is refused. Use up to 128 letters, digits, '.', '_' ...
     """
     if isinstance(value, str) and len(value) <= ID_CHARS_MAX and _ID.fullmatch(value):
         return value
     shown = ascii(value if not isinstance(value, str) else value[:80])
-    raise InvalidId(f"{what} {shown} is refused.", hint="Use up to 128 letters, digits, '.', '_' and '-'.", what=what)
+    hint = "Use up to 128 letters, digits, '.', '_' and '-', the first a letter or a digit."
+    raise InvalidId(f"{what} {shown} is refused.", hint=hint, what=what)
 
 
 def safe_name(value: object, what: str) -> str:

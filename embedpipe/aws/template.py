@@ -45,7 +45,9 @@ def template(kind: Kind, chosen: Choices = USUAL) -> Document:
     resources: Document = {"Bucket": _bucket(), "Table": _table(chosen.layout)}
     for step in steps.values():
         with_key = step.name in ASK_THE_PROVIDER or (step.name == "mark_complete" and chosen.deletes_files)
-        resources |= _function(step, kind, key_variable=chosen.key_variable if with_key else "")
+        resources |= _function(
+            step, kind, index=chosen.layout.index_name, key_variable=chosen.key_variable if with_key else ""
+        )
     submit, ingest = machines(kind, chosen)
     event = {"Schedule": {"Type": "ScheduleV2", "Properties": {"ScheduleExpression": chosen.schedule}}}
     resources |= _machine("Submit", submit, flow.SUBMIT, {}, chosen.layout)
@@ -203,7 +205,7 @@ def _key_schema(partition: str, sort: str) -> list[Document]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
-def _function(step: Step, kind: Kind, *, key_variable: str) -> Document:
+def _function(step: Step, kind: Kind, *, index: str, key_variable: str) -> Document:
     name = function_of(step)[2:-1].removesuffix("Arn")
     group = f"{name}Logs"
     secret = "{{resolve:secretsmanager:${ProviderKeySecretArn}:SecretString:::${ProviderKeyVersion}}}"
@@ -216,7 +218,7 @@ def _function(step: Step, kind: Kind, *, key_variable: str) -> Document:
                 "ImageConfig": {"Command": [f"embedpipe.aws.handlers.{step.name}"]},
                 "MemorySize": MEMORY_MB.get(step.name, MEMORY_DEFAULT_MB),
                 "EphemeralStorage": {"Size": SCRATCH_MB.get(step.name, SCRATCH_DEFAULT_MB)},
-                "Policies": [{"Version": "2012-10-17", "Statement": statements(FUNCTIONS[step.name])}],
+                "Policies": [{"Version": "2012-10-17", "Statement": statements(FUNCTIONS[step.name], index)}],
                 "LoggingConfig": {"LogGroup": {"Ref": group}, "LogFormat": "JSON"},
                 **({"Environment": {"Variables": key}} if key_variable else {}),
             },
@@ -241,22 +243,22 @@ ON_THE_BUCKET: Final = ("s3:ListBucket",)
 ON_THE_INDEX: Final = ("dynamodb:Query",)
 
 
-def statements(actions: Sequence[str]) -> list[Document]:
-    """Policy statements that allow these actions on our resources and on no others."""
+def statements(actions: Sequence[str], index: str) -> list[Document]:
+    """Policy statements that allow these actions on our resources, the table's index among them, and on no others."""
     places: dict[str, tuple[Any, list[str]]] = {}
     for action in actions:
-        label, resource = _resource(action)
+        label, resource = _resource(action, index)
         places.setdefault(label, (resource, []))[1].append(action)
     return [{"Effect": "Allow", "Action": sorted(found), "Resource": resource} for resource, found in places.values()]
 
 
-def _resource(action: str) -> tuple[str, Any]:
+def _resource(action: str, index: str) -> tuple[str, Any]:
     if action in ON_THE_BUCKET:
         return "bucket", BUCKET_ARN
     if action.startswith("s3:"):
         return "objects", {"Fn::Sub": "${Bucket.Arn}/*"}
     if action in ON_THE_INDEX:
-        return "index", {"Fn::Sub": "${Table.Arn}/index/*"}
+        return "index", {"Fn::Sub": f"${{Table.Arn}}/index/{index}"}
     return "table", TABLE_ARN
 
 

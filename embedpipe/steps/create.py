@@ -7,6 +7,7 @@ the winner after a lost answer, only searches the provider's list. Run by every 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Final
 
 import attrs
 
@@ -39,6 +40,9 @@ from embedpipe.stages.list_pending import oldest_s
 from embedpipe.steps.batch_files import request_file
 from embedpipe.steps.context import Context, healthy_rows, read_head, read_result, root_id
 
+BUDGET_S: Final = 600.0
+"""[ours] Two thirds of what a function on AWS may take: one that is ended in a create leaves an ambiguity behind."""
+
 METADATA_BATCH_ID = "batch_id"
 METADATA_ROOT_ID = "root_id"
 
@@ -49,7 +53,7 @@ class Finished:
 
     created: int = 0
     waiting: int = 0
-    """Rows that are still INTENT: refused, held back for capacity, in line for it, or with files that are damaged."""
+    """Rows that are still INTENT: refused, held back for capacity, in line for it or for time, or with damaged files."""
     ambiguous: int = 0
     refusals: tuple[str, ...] = ()
     """Why batches are not created, where waiting does not help: the provider's words, or what is damaged and what to do."""
@@ -58,8 +62,10 @@ class Finished:
 def finish(ctx: Context, *, execution_id: str, fresh: Collection[str] = ()) -> Finished:
     """Put the rows that ledger entries lack, search the provider for CREATING rows, create what is INTENT.
 
-    `fresh`: the `batch_id`s that this very call has claimed, so that nobody can have created them.
+    `fresh`: the `batch_id`s that this very call has claimed, so that nobody can have created them. What a call has no time
+    for is created by a later one.
     """
+    until_s = ctx.clock.monotonic_s() + BUDGET_S
     _put_rows(ctx, execution_id, fresh)
     found = _search(ctx, _listed(ctx, Status.CREATING), execution_id)
     created = found
@@ -70,7 +76,8 @@ def finish(ctx: Context, *, execution_id: str, fresh: Collection[str] = ()) -> F
     may_be_created = _admitted(ctx, waiting_rows)
     for row in waiting_rows:
         ctx.checkpoint()
-        outcome = _create_one(ctx, row, execution_id) if row.batch_id in may_be_created else "in_line"
+        its_turn = row.batch_id in may_be_created and ctx.clock.monotonic_s() < until_s
+        outcome = _create_one(ctx, row, execution_id) if its_turn else "in_line"
         created += outcome == "created"
         ambiguous += outcome == "ambiguous"
         waiting += outcome not in ("created", "ambiguous", "lost_race")
