@@ -63,10 +63,14 @@ def choices(config: Config, schedule: str) -> Choices:
         for key, origin in config.origins.items()
         if not origin.source.startswith("default") and (key.startswith(SHIPPED) or (asked and key in PROVIDER))
     }
+    if not changed.keys().isdisjoint(PROVIDER):
+        changed["provider.backend"] = "openai"  # else the file could not be read again: others have no such options
     made = Choices(schedule=schedule, layout=config.layout, retry=config.retry, changed=changed)
     if not asked:
         return made
     base_url = config.provider.options.get("base_url") or made.base_url
+    if config.origins["provider.model"].source.startswith("default"):  # as in a file that was written here
+        return attrs.evolve(made, base_url=base_url)
     return attrs.evolve(made, model=config.model.name, dimensions=config.model.dimensions, base_url=base_url)
 
 
