@@ -121,8 +121,8 @@ SUBMISSION: Final = (
         "A ledger that has its rows is whole: one look at the first is enough.",
         (
             "steps.create",
-            "    for root in head.open:\n        if root.batch_id not in rows:\n",
-            "    for root in head.open:\n        if not rows:\n",
+            "lacking = [row_of(root, ctx.kind) for root in head.open if root.batch_id not in rows]",
+            "lacking = [row_of(root, ctx.kind) for root in head.open if not rows]",
         ),
     ),
     mutant(
