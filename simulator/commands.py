@@ -12,7 +12,7 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from embedpipe.errors import InvalidInput
+from embedpipe.errors import InvalidInput, full_disk
 from simulator.command_parts import (
     EXITS,
     faults_option,
@@ -26,6 +26,7 @@ from simulator.command_parts import (
 from simulator.commands_search import coverage, crashes
 
 if TYPE_CHECKING:
+    from simulator.runs import Outcome
     from simulator.sweep import Tally
 
 
@@ -104,19 +105,7 @@ def replay(settings: Settings, plan: str, scenario: str, faults: str) -> int:
       embedpipe simulate replay small-17.plan.json
       embedpipe simulate replay 17 --scenario small --faults all
     """
-    from simulator.plan import read_plan, scenario_named
-    from simulator.plan import replay as replay_plan
-    from simulator.runs import run as run_once
-    from simulator.sweep import same_code
-
-    stale: list[tuple[str, str, int]] = []
-    if plan.isascii() and plan.isdecimal():
-        outcome = run_once(scenario_named(scenario), int(plan), faults)
-    else:
-        read = read_plan(Path(plan))
-        outcome, stale = replay_plan(read)
-        if not same_code(read):
-            click.echo("The plan was written by different code: it may come to another end.", err=True)
+    outcome, stale, _ = _again(plan, scenario, faults)
     if settings.json:
         trace = [happened._asdict() for happened in outcome.trace]
         click.echo(json_text({"verdict": outcome.verdict, "broken": list(outcome.broken), "trace": trace}))
@@ -129,6 +118,49 @@ def replay(settings: Settings, plan: str, scenario: str, faults: str) -> int:
         raise InvalidInput(
             f"{plan}: planned faults were never met: {places}.", hint="The plan is stale: find it again."
         )
+    return EXITS[outcome.verdict]
+
+
+def _again(plan: str, scenario: str, faults: str) -> tuple[Outcome, list[tuple[str, str, int]], str]:
+    """The run of a file or of a seed, what of its plan was never met, and the name of its scenario."""
+    from simulator.plan import read_plan, scenario_named
+    from simulator.plan import replay as replay_plan
+    from simulator.runs import run as run_once
+    from simulator.scenarios import turn
+    from simulator.sweep import same_code
+
+    if plan.isascii() and plan.isdecimal():
+        scenario, faults = turn(scenario, faults, int(plan))
+        return run_once(scenario_named(scenario), int(plan), faults), [], scenario
+    read = read_plan(Path(plan))
+    outcome, stale = replay_plan(read)
+    if not same_code(read):
+        click.echo("The plan was written by different code: it may come to another end.", err=True)
+    return outcome, stale, read.scenario
+
+
+@simulate.command()
+@click.argument("plan", metavar="FILE|SEED")
+@click.option(
+    "--html", "page", metavar="PATH", type=click.Path(path_type=Path), required=True, help="Where the page goes."
+)
+@scenario_option
+@faults_option
+@common
+def trace(settings: Settings, plan: str, page: Path, scenario: str, faults: str) -> int:
+    """Draw one run: a lane for each actor and service, faults in red, and what led to what is broken. One file, offline.
+
+    \b
+    Example:
+      embedpipe simulate trace overlap-17.small.json --html trace.html
+    """
+    from simulator.trace_page import render
+
+    outcome, _, named = _again(plan, scenario, faults)
+    with full_disk(str(page)):
+        page.write_text(render(outcome, scenario=named), encoding="utf-8")
+    said = {"page": str(page), "verdict": outcome.verdict, "effects": outcome.effects}
+    click.echo(json_text(said) if settings.json else f"{outcome.verdict}: {outcome.effects} effects in {page}")
     return EXITS[outcome.verdict]
 
 
@@ -161,7 +193,7 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
     else:
         click.echo(f"{outcome.verdict} with {len(faults)} faults and {len(outcome.trace)} effects; plan {path}")
         click.echo("".join(f"  {line}\n" for line in (*faults, *outcome.broken[:3])), nl=False)
-        click.echo(f"Next: embedpipe simulate replay {path}")
+        click.echo(f"Next: embedpipe simulate trace {path} --html trace.html")
     return EXITS[outcome.verdict]
 
 

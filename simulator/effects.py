@@ -19,8 +19,13 @@ __all__ = ["Effects", "Happened"]
 
 T = TypeVar("T")
 
-LATENCY_US: Final = (2_000, 60_000)
-"""[ours] Least and greatest latency of a call to a service."""
+LATENCIES_US: Final = (
+    *(((2_000, 60_000),) * 45),
+    *(((60_000, 600_000),) * 4),
+    (600_000, 6 * SECOND_US),
+)
+"""[ours] Least and greatest latency of a call to a service, each as often. Most are quick; the tail is long, so that others
+overtake."""
 SLOW_US: Final = (30 * SECOND_US, 1_200 * SECOND_US)
 """Of a slow one; more than a function of Lambda may run."""
 PAUSE_US: Final = (100_000, 8 * SECOND_US)
@@ -78,7 +83,7 @@ class Effects:
         nth = actor.next(effect)
         fault = self.faults.strike(actor.name, effect, nth)
         draw = number(self.seed, actor.name, effect, nth, "latency")
-        kernel.wait(_between(WAITS_US.get(fault, LATENCY_US), draw))
+        kernel.wait(_between(WAITS_US.get(fault) or LATENCIES_US[draw % len(LATENCIES_US)], draw))
         if fault is None:
             return self._noted(effect, nth, on, "", do)
         return self._struck(effect, nth, on, fault, instead.get(fault, do))
@@ -115,4 +120,4 @@ class Effects:
 
 def _between(span_us: tuple[int, int], draw: int) -> int:
     low_us, high_us = span_us
-    return low_us + draw % (high_us - low_us)
+    return low_us + (draw >> 8) % (high_us - low_us)

@@ -81,6 +81,8 @@ class Scenario:
     executions: int
     limits: Limits
     policy: Policy
+    contended: bool = False
+    """Whether it is one and the same record each time, with another text than before."""
     in_place: bool = True
     """Whether vectors are merged in place, or into versions that race for the pointer."""
     settle_max: int = 40
@@ -90,12 +92,24 @@ class Scenario:
         """What happens in the run of that seed."""
         submitted, begun = _timeline(seed, self.submissions, self.executions)
         return Script(
-            submissions=[
-                (when, tuple(_records(seed, at, self.records, self.exactly))) for at, when in enumerate(submitted)
-            ],
+            submissions=[(when, tuple(self._records(seed, at))) for at, when in enumerate(submitted)],
             executions=begun,
             behaviours=[_behaviour(seed, nth) for nth in range(6)],
         )
+
+    def _records(self, seed: int, submission: int) -> list[Record]:
+        """Few ids, so that submissions overlap; some texts change."""
+        if self.contended:
+            return [Record(id="r0", text=("one", "two")[submission % 2])]
+        if self.exactly:
+            names = [f"r{at:05d}" for at in range(self.records)]
+        else:
+            count = 1 + number(seed, "count", submission) % self.records
+            drawn = (number(seed, "id", submission, at) % (self.records + 1) for at in range(count))
+            names = sorted({f"r{which}" for which in drawn})
+        return [
+            Record(id=name, text=f"{name} {pick(('one', 'two'), seed, 'text', submission, name)}") for name in names
+        ]
 
 
 _SMALL: Final = Policy(
@@ -129,7 +143,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="texts",
         submissions=4,
         records=1,
-        executions=3,
+        contended=True,
+        executions=4,
         limits=Limits(requests_per_batch=3),
         policy=_SMALL,
     ),
@@ -192,16 +207,6 @@ def _timeline(seed: int, submissions: int, executions: int) -> tuple[list[float]
     later = sorted(range(1, count), key=lambda at: number(seed, "which", at))
     submitted = {0, *later[: submissions - 1]}
     return [moments[at] for at in sorted(submitted)], [moments[at] for at in range(count) if at not in submitted]
-
-
-def _records(seed: int, submission: int, most: int, exactly: bool) -> list[Record]:
-    """Few ids, so that submissions overlap; some texts change."""
-    if exactly:
-        names = [f"r{at:05d}" for at in range(most)]
-    else:
-        count = 1 + number(seed, "count", submission) % most
-        names = sorted({f"r{number(seed, 'id', submission, at) % (most + 1)}" for at in range(count)})
-    return [Record(id=name, text=f"{name} {pick(('one', 'two'), seed, 'text', submission, name)}") for name in names]
 
 
 # --- what providers do ---------------------------------------------------------------------------------------------
