@@ -21,12 +21,12 @@ LOST_RACE: Final = "precondition_failed"
 def step_of(actor: str) -> str:
     """The step that an actor runs: of an invocation the function, of a submitter `submit`, else the walk of an execution.
 
-    >>> step_of("ingest-0/poll[1]/poll#2"), step_of("submit-1"), step_of("ingest-0"), step_of("ingest-0/poll[1]")
+    >>> step_of("ingest-0/poll[1]/poll#2"), step_of("submit-1#2"), step_of("ingest-0"), step_of("ingest-0/poll[1]")
     ('poll', 'submit', 'execution', 'execution')
     """
-    if "#" in actor:
-        return actor.rsplit("/", 1)[-1].split("#", maxsplit=1)[0]
-    return "submit" if actor.startswith(("submit-", "resubmit-")) else "execution"
+    if actor.startswith(("submit-", "resubmit-")):
+        return "submit"
+    return actor.rsplit("/", 1)[-1].split("#", maxsplit=1)[0] if "#" in actor else "execution"
 
 
 def _overtaken(ending: str) -> Callable[[Happened], bool]:

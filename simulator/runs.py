@@ -29,7 +29,7 @@ from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
 from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike
-from simulator.kernel import Actor, Overrun
+from simulator.kernel import SECOND_US, Actor, Overrun
 from simulator.oracle import Evidence, judged
 from simulator.points import points_of
 from simulator.scenarios import NEVER_ENDS, QUICK, Scenario, Script
@@ -45,6 +45,9 @@ __all__ = ["Outcome", "Verdict", "run"]
 KIND: Final = Kind("notes")
 MODEL: Final = EmbeddingModel(name="simulated", dimensions=32)
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
+SUBMITTED_MAX: Final = 4
+"""How often an operator tries."""
+AGAIN_US: Final = 20 * SECOND_US
 MEMORY: Final = "/dev/shm"
 """Linux has files in memory there."""
 BETWEEN_S: Final = 1_200.0
@@ -115,6 +118,7 @@ class _Run:
         self.scenario = scenario
         self.script = script
         self.reported: list[events.RunEvent] = []
+        self.submitters: list[Actor] = []
         self.troubled_s = 0.0
         """How long there were faults."""
         self.ctx = Context(
@@ -154,20 +158,16 @@ class _Run:
         )
 
     def _judged(self) -> tuple[Verdict, list[str]]:
-        actors = [
-            *(
-                self.world.spawn(f"submit-{at}", partial(self._submit, at), after_s=when)
-                for at, (when, records) in enumerate(self.script.submissions)
-                if records
-            ),
-            *(
-                self.workflow.start(f"ingest-{at}", after_s=when)
-                for at, when in enumerate(self.script.executions)
-                if when < math.inf
-            ),
+        for at, (when, records) in enumerate(self.script.submissions):
+            if records:
+                self.world.spawn(f"operator-{at}", partial(self._operate, at), after_s=when)
+        executions = [
+            self.workflow.start(f"ingest-{at}", after_s=when)
+            for at, when in enumerate(self.script.executions)
+            if when < math.inf
         ]
         self.world.run()
-        for each in actors:
+        for each in (*self.submitters, *executions):
             _refuse_unnamed(each)
             if each.error is not None and not self._may_stop(each):
                 return Verdict.SAFETY, [_stopped(each)]
@@ -180,6 +180,17 @@ class _Run:
         struck = (strike.actor for strike in self.world.faults.struck if strike.fault is Fault.CORRUPT)
         corrupt = isinstance(actor.error, CorruptData) and any(name.split("/")[0] == actor.name for name in struck)
         return corrupt or isinstance(actor.error, (Transient, ProviderMismatch))
+
+    def _operate(self, at: int) -> None:
+        """Submit, and again where the process died or could not go on, as somebody would who waits for it."""
+        kernel = self.world.kernel
+        for attempt in range(1, SUBMITTED_MAX + 1):
+            actor = self.world.spawn(f"submit-{at}#{attempt}", partial(self._submit, at))
+            self.submitters.append(actor)
+            kernel.join([actor])
+            if not actor.killed and actor.error is None:
+                return
+            kernel.wait(AGAIN_US)
 
     def _submit(self, at: int) -> None:
         _, records = self.script.submissions[at]
