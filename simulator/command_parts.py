@@ -18,18 +18,7 @@ if TYPE_CHECKING:
     from simulator.plan import Plan
     from simulator.sweep import Failure, Tally
 
-__all__ = [
-    "EXITS",
-    "HELD",
-    "faults_option",
-    "jobs_option",
-    "kept",
-    "out_option",
-    "progress",
-    "scenario_option",
-    "told",
-    "write",
-]
+__all__ = ["EXITS", "HELD", "kept", "progress", "told", "write"]
 
 HELD: Final = 0
 EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
