@@ -67,6 +67,7 @@ def kept(failure: Failure, out: Path | None) -> Path:
 
 
 def write(path: Path, plan: Plan) -> None:
+    """Write a plan to a file."""
     with full_disk(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(plan.dump(), encoding="utf-8")
