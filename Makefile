@@ -15,7 +15,7 @@ CORE_TESTS := tests/unit tests/property tests/protocol embedpipe verify simulato
 SYSTEM_TESTS := tests/architecture tests/aws tests/cli tests/contract tests/crash tests/docs tests/simulation tests/verify
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser slow lint format bench lock clean
+.PHONY: help demo test browser slow soak lint format bench lock clean
 
 help:  ## Show this list.
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,15 @@ test: lint browser  ## Run everything CI runs: ruff, mypy, import contracts, pyt
 
 slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches through the state machine, with S3 and DynamoDB.
 	SLOW_TESTS=1 $(BIN)/python -m pytest --durations=0 tests/aws/test_state_machine.py tests/aws/test_wire.py
+
+SOAK_RUNS ?= 40000
+SIMULATE := $(BIN)/python -m embedpipe simulate
+
+soak: $(DEV_STAMP)  ## Simulate for an hour or so: SOAK_RUNS=40000 runs, every crash of a run and a second one after it.
+	$(SIMULATE) mutants zero_results_never_marked --runs 40
+	$(SIMULATE) coverage --runs $(SOAK_RUNS) --jobs 2 --out soak-failures
+	$(SIMULATE) run --scenario backlog1500 --runs 3 --out soak-failures
+	$(SIMULATE) crashes --scenario versions --seed 7 --pairs --limit $(SOAK_RUNS) --jobs 2 --out soak-failures
 
 # The page of a report is opened in Debian's Chromium. Where it can't be installed, those tests say so.
 browser:

@@ -70,6 +70,14 @@ class BatchCreated(RunEvent):
 
 
 @attrs.frozen(kw_only=True)
+class Waiting(RunEvent):
+    """What still waits to be created, when all that could be is. `oldest_s`: of those that are not merely in line."""
+
+    batches: int
+    oldest_s: int
+
+
+@attrs.frozen(kw_only=True)
 class AmbiguousCreate(RunEvent):
     """A create had no answer that we know of: it may have been paid for."""
 

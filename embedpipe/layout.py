@@ -32,12 +32,13 @@ def safe_id(value: object, what: str) -> str:
     '0b5c-1'
     >>> safe_id("../etc", "batch_id")
     Traceback (most recent call last):
-    embedpipe.errors.InvalidId: batch_id '../etc' is refused. Use up to 128 letters, digits, '.', '_' and '-'.
+    embedpipe.errors.InvalidId: batch_id '../etc' is refused. Use up to 128 letters, digits, '.', '_' ...
     """
     if isinstance(value, str) and len(value) <= ID_CHARS_MAX and _ID.fullmatch(value):
         return value
     shown = ascii(value if not isinstance(value, str) else value[:80])
-    raise InvalidId(f"{what} {shown} is refused.", hint="Use up to 128 letters, digits, '.', '_' and '-'.", what=what)
+    hint = "Use up to 128 letters, digits, '.', '_' and '-', the first a letter or a digit."
+    raise InvalidId(f"{what} {shown} is refused.", hint=hint, what=what)
 
 
 def safe_name(value: object, what: str) -> str:
@@ -217,14 +218,17 @@ class Layout:
                         hint="Give each a name of its own.",
                         fields=(name, other_name),
                     )
-        patterns = [(at.name, getattr(self, at.name)) for at in attrs.fields(Layout) if at.metadata.get(_IS_KEY)]
-        for (name, one), (other_name, other) in combinations(patterns, 2):
+        for (name, one), (other_name, other) in combinations(self.patterns().items(), 2):
             if may_meet(one, other):
                 raise ConfigError(
                     f"Layout fields '{name}' and '{other_name}' can give the same key: {one!a} and {other!a}",
                     hint="What is written under the one would replace the other.",
                     fields=(name, other_name),
                 )
+
+    def patterns(self) -> dict[str, str]:
+        """Field -> template, of all that become keys of objects."""
+        return {at.name: getattr(self, at.name) for at in attrs.fields(Layout) if at.metadata.get(_IS_KEY)}
 
     def root_key(self) -> str:
         """The identity of this root."""

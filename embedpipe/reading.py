@@ -80,6 +80,11 @@ def read_records(
     return RecordStream(chain.from_iterable(_read_one(name, format, codec, source) for name in names))
 
 
+def read_copy(path: Path, shown: str) -> RecordStream:
+    """The records of a file of JSON lines that is a copy of `shown`, which is what messages name."""
+    return RecordStream(_read_one(str(path), "jsonl", "utf-8", None, ascii(shown)[1:-1]))
+
+
 def text_id(text: str) -> str:
     """The id of a plain text line: 32 hexadecimal digits of its BLAKE2b.
 
@@ -89,9 +94,9 @@ def text_id(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _read_one(name: str, format: Format, codec: str, stdin: IO[bytes] | None) -> Iterator[RecordBlock]:
+def _read_one(name: str, format: Format, codec: str, stdin: IO[bytes] | None, shown: str = "") -> Iterator[RecordBlock]:
     with _opened(name, stdin) as stream:
-        shown = "<stdin>" if name == STDIN else name.encode(errors="backslashreplace").decode()
+        shown = shown or ("<stdin>" if name == STDIN else name.encode(errors="backslashreplace").decode())
         groups = _utf8_lines(stream, shown) if codec == "utf-8" else _recoded_lines(stream, shown, codec)
         first = next(groups, None)
         if first is None:

@@ -5,28 +5,29 @@ It decides nothing: it reads options, calls the library, and prints. Its heavy i
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import InvalidInput, full_disk
+from simulator.command_parts import (
+    EXITS,
+    faults_option,
+    jobs_option,
+    out_option,
+    progress,
+    scenario_option,
+    told,
+    write,
+)
+from simulator.commands_search import coverage, crashes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulator.plan import Plan
-    from simulator.sweep import Failure, Tally
-
-HELD: Final = 0
-EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
-"""Verdict -> exit code."""
-HEARTBEAT_S: Final = 10.0
+    from simulator.runs import Outcome
+    from simulator.sweep import Tally
 
 
 @click.group()
@@ -34,24 +35,16 @@ def simulate() -> None:
     """Run the whole pipeline on virtual time, from a seed, under faults."""
 
 
-_scenario: Final = click.option(
-    "--scenario", default="small", show_default=True, metavar="NAME", help="small, overlap or seed62."
-)
-_faults: Final = click.option(
-    "--faults", default="all", show_default=True, metavar="PROFILE", help="all, none, storm, crashes, answers or races."
-)
-
-
 @simulate.command()
 @click.option("--runs", default=1_000, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option(
     "--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first; each run has its own."
 )
-@_scenario
-@_faults
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes side by side.")
+@scenario_option
+@faults_option
+@jobs_option
 @click.option("--keep-going", is_flag=True, help="Go on after a run that does not hold.")
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the plans of failing runs go.")
+@out_option
 @common
 def run(settings: Settings, keep_going: bool, out: Path | None, **asked: Any) -> int:
     """Run seeds one after another; stop at the first that does not hold, and write its plan down.
@@ -66,31 +59,10 @@ def run(settings: Settings, keep_going: bool, out: Path | None, **asked: Any) ->
     """
     from simulator.sweep import sweep
 
-    with _progress(quiet=settings.quiet) as on_progress:
-        total = sweep(keep_going=keep_going, on_progress=on_progress, **asked)
-    plans = [_kept(failure, out) for failure in total.failures]
-    if settings.json:
-        click.echo(json_text(_document(total)))
-    else:
-        click.echo(_summary(total, asked))
-        for failure, path in zip(total.failures, plans, strict=True):
-            click.echo(f"{failure.verdict}: seed {failure.seed}, {len(failure.plan.strikes)} faults; plan {path}")
-            click.echo("".join(f"  {line}\n" for line in failure.broken[:5]), nl=False)
-            click.echo(f"Next: embedpipe simulate shrink {path}")
-    return EXITS[total.failures[0].verdict] if total.failures else HELD
-
-
-def _kept(failure: Failure, out: Path | None) -> Path:
-    """Write the plan of a failing run."""
-    path = (out or Path()) / f"{failure.plan.scenario}-{failure.seed}.plan.json"
-    _write(path, failure.plan)
-    return path
-
-
-def _write(path: Path, plan: Plan) -> None:
-    with full_disk(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(plan.dump(), encoding="utf-8")
+    with progress(quiet=settings.quiet) as on_progress:
+        total = sweep(keep_going=keep_going, on_progress=lambda tally: on_progress(tally, asked["runs"]), **asked)
+    click.echo(json_text(_document(total)) if settings.json else _summary(total, asked))
+    return told(total, out, quiet=settings.json)
 
 
 def _summary(total: Tally, asked: dict[str, Any]) -> str:
@@ -109,7 +81,10 @@ def _document(total: Tally) -> dict[str, Any]:
         "faults": total.faults,
         "repeated": total.repeated,
         "virtual_s": total.virtual_s,
-        "met": [{"effect": effect, "fault": fault, "count": n} for (effect, fault), n in sorted(total.met.items())],
+        "met": [
+            {"step": step, "effect": effect, "fault": fault, "count": count}
+            for (step, effect, fault), count in sorted(total.met.items())
+        ],
         "failures": [
             {"seed": failure.seed, "verdict": failure.verdict, "broken": list(failure.broken)}
             for failure in total.failures
@@ -119,8 +94,8 @@ def _document(total: Tally) -> dict[str, Any]:
 
 @simulate.command()
 @click.argument("plan", metavar="FILE|SEED")
-@_scenario
-@_faults
+@scenario_option
+@faults_option
 @common
 def replay(settings: Settings, plan: str, scenario: str, faults: str) -> int:
     """Run one plan, or one seed, again and print its trace: the same bytes each time.
@@ -130,19 +105,7 @@ def replay(settings: Settings, plan: str, scenario: str, faults: str) -> int:
       embedpipe simulate replay small-17.plan.json
       embedpipe simulate replay 17 --scenario small --faults all
     """
-    from simulator.plan import read_plan, scenario_named
-    from simulator.plan import replay as replay_plan
-    from simulator.runs import run as run_once
-    from simulator.sweep import same_code
-
-    stale: list[tuple[str, str, int]] = []
-    if plan.isascii() and plan.isdecimal():
-        outcome = run_once(scenario_named(scenario), int(plan), faults)
-    else:
-        read = read_plan(Path(plan))
-        outcome, stale = replay_plan(read)
-        if not same_code(read):
-            click.echo("The plan was written by different code: it may come to another end.", err=True)
+    outcome, stale, _ = _again(plan, scenario, faults)
     if settings.json:
         trace = [happened._asdict() for happened in outcome.trace]
         click.echo(json_text({"verdict": outcome.verdict, "broken": list(outcome.broken), "trace": trace}))
@@ -155,6 +118,49 @@ def replay(settings: Settings, plan: str, scenario: str, faults: str) -> int:
         raise InvalidInput(
             f"{plan}: planned faults were never met: {places}.", hint="The plan is stale: find it again."
         )
+    return EXITS[outcome.verdict]
+
+
+def _again(plan: str, scenario: str, faults: str) -> tuple[Outcome, list[tuple[str, str, int]], str]:
+    """The run of a file or of a seed, what of its plan was never met, and the name of its scenario."""
+    from simulator.plan import read_plan, scenario_named
+    from simulator.plan import replay as replay_plan
+    from simulator.runs import run as run_once
+    from simulator.scenarios import turn
+    from simulator.sweep import same_code
+
+    if plan.isascii() and plan.isdecimal():
+        scenario, faults = turn(scenario, faults, int(plan))
+        return run_once(scenario_named(scenario), int(plan), faults), [], scenario
+    read = read_plan(Path(plan))
+    outcome, stale = replay_plan(read)
+    if not same_code(read):
+        click.echo("The plan was written by different code: it may come to another end.", err=True)
+    return outcome, stale, read.scenario
+
+
+@simulate.command()
+@click.argument("plan", metavar="FILE|SEED")
+@click.option(
+    "--html", "page", metavar="PATH", type=click.Path(path_type=Path), required=True, help="Where the page goes."
+)
+@scenario_option
+@faults_option
+@common
+def trace(settings: Settings, plan: str, page: Path, scenario: str, faults: str) -> int:
+    """Draw one run: a lane for each actor and service, faults in red, and what led to what is broken. One file, offline.
+
+    \b
+    Example:
+      embedpipe simulate trace overlap-17.small.json --html trace.html
+    """
+    from simulator.trace_page import render
+
+    outcome, _, named = _again(plan, scenario, faults)
+    with full_disk(str(page)):
+        page.write_text(render(outcome, scenario=named), encoding="utf-8")
+    said = {"page": str(page), "verdict": outcome.verdict, "effects": outcome.effects}
+    click.echo(json_text(said) if settings.json else f"{outcome.verdict}: {outcome.effects} effects in {page}")
     return EXITS[outcome.verdict]
 
 
@@ -180,14 +186,14 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
     if outcome.verdict == "held":
         raise InvalidInput(f"{plan} holds: nothing is broken, so nothing can be smaller.")
     path = out or plan.with_suffix("").with_suffix("").with_suffix(".small.json")
-    _write(path, small)
+    write(path, small)
     faults = [f"{strike.actor} {strike.effect}#{strike.nth} {strike.fault}" for strike in small.strikes]
     if settings.json:
         click.echo(json_text({"plan": str(path), "verdict": outcome.verdict, "faults": faults}))
     else:
         click.echo(f"{outcome.verdict} with {len(faults)} faults and {len(outcome.trace)} effects; plan {path}")
         click.echo("".join(f"  {line}\n" for line in (*faults, *outcome.broken[:3])), nl=False)
-        click.echo(f"Next: embedpipe simulate replay {path}")
+        click.echo(f"Next: embedpipe simulate trace {path} --html trace.html")
     return EXITS[outcome.verdict]
 
 
@@ -195,13 +201,13 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
-@click.option("--scenario", default="overlap", show_default=True, metavar="NAME", help="As of `simulate run`.")
-@_faults
+@click.option("--scenario", default="mix", show_default=True, metavar="NAME", help="As of `simulate run`.")
+@click.option("--faults", default="mix", show_default=True, metavar="PROFILE", help="As of `simulate run`.")
 @common
 def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
     """Plant bugs, one at a time, and say whether they are found, how soon, and how small it gets. Changes no file.
 
-    Ends with 1 where one was not found.
+    Ends with 1 where one was not found that is not known to be out of reach.
 
     \b
     Example:
@@ -215,39 +221,17 @@ def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
         raise InvalidInput(
             f"No planted bug is called {min(unknown)[:40]!a}.", hint=f"Use some of {', '.join(MUTANTS)}."
         )
-    found = [hunted(name, **asked) for name in names or MUTANTS]
+    found = [{**hunted(name, **asked), "missed_for": MUTANTS[name].missed} for name in names or MUTANTS]
     if settings.json:
         click.echo(json_text(found))
     else:
         for each in found:
-            said = "not found" if each["seeds"] is None else f"{each['verdict']} at seed {each['seeds']}"
+            missed = f"not found ({each['missed_for']})" if each["missed_for"] else "not found"
+            said = missed if each["seeds"] is None else f"{each['verdict']} at run {each['seeds']}"
             faults = f", {len(each['faults'])} faults" if each["seeds"] else ""
             click.echo(f"{each['mutant']:28} {said}{faults}, {each['seconds']} s")
-    return int(any(each["seeds"] is None for each in found))
+    return int(any(each["seeds"] is None and not each["missed_for"] for each in found))
 
 
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
-    """A line that is written over on a terminal, and a line now and then elsewhere."""
-    if quiet or sys.stderr is None:
-        yield lambda _: None
-        return
-    from embedpipe.backends.system import SystemClock
-
-    clock = SystemClock()
-    terminal = sys.stderr.isatty()
-    began = last = clock.monotonic_s()
-
-    def show(total: Tally) -> None:
-        nonlocal last
-        now = clock.monotonic_s()
-        line = f"{total.runs:,} runs, {total.runs / max(now - began, 1e-3):,.0f}/s, {total.faults:,} faults"
-        if terminal:
-            click.echo(f"\r{line}", nl=False, err=True)
-        elif now - last >= HEARTBEAT_S:
-            last = now
-            click.echo(line, err=True)
-
-    yield show
-    if terminal:
-        click.echo("\r\033[K", nl=False, err=True)
+simulate.add_command(crashes)
+simulate.add_command(coverage)

@@ -19,16 +19,23 @@ __all__ = ["Effects", "Happened"]
 
 T = TypeVar("T")
 
-LATENCY_US: Final = (2_000, 60_000)
-"""[ours] Least and greatest latency of a call to a service."""
+LATENCIES_US: Final = (
+    *(((2_000, 60_000),) * 45),
+    *(((60_000, 600_000),) * 4),
+    (600_000, 6 * SECOND_US),
+)
+"""[ours] Least and greatest latency of a call to a service, each as often. Most are quick; the tail is long, so that others
+overtake."""
 SLOW_US: Final = (30 * SECOND_US, 1_200 * SECOND_US)
 """Of a slow one; more than a function of Lambda may run."""
+PAUSE_US: Final = (100_000, 8 * SECOND_US)
+"""[ours] Of a pause: long enough that another execution's step, or all of it, comes first."""
+WAITS_US: Final[Mapping[Fault | None, tuple[int, int]]] = MappingProxyType({Fault.SLOW: SLOW_US, Fault.PAUSE: PAUSE_US})
 
-
-HEARD: Final = frozenset({Fault.SLOW, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.ABORTED})
+HEARD: Final = frozenset({Fault.SLOW, Fault.PAUSE, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.SKEW})
 """The caller gets an answer, be it a strange one."""
-HAPPENS: Final = HEARD | {Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ANSWER_LOST}
-DIES: Final = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})
+HAPPENS: Final = HEARD | {Fault.ABORTED, Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ANSWER_LOST}
+DIES: Final = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ABORTED})
 NOTHING: Final[Mapping[Fault, Callable[[], Any]]] = MappingProxyType({})
 
 
@@ -76,7 +83,7 @@ class Effects:
         nth = actor.next(effect)
         fault = self.faults.strike(actor.name, effect, nth)
         draw = number(self.seed, actor.name, effect, nth, "latency")
-        kernel.wait(_between(LATENCY_US if fault is not Fault.SLOW else SLOW_US, draw))
+        kernel.wait(_between(WAITS_US.get(fault) or LATENCIES_US[draw % len(LATENCIES_US)], draw))
         if fault is None:
             return self._noted(effect, nth, on, "", do)
         return self._struck(effect, nth, on, fault, instead.get(fault, do))
@@ -113,4 +120,4 @@ class Effects:
 
 def _between(span_us: tuple[int, int], draw: int) -> int:
     low_us, high_us = span_us
-    return low_us + draw % (high_us - low_us)
+    return low_us + (draw >> 8) % (high_us - low_us)

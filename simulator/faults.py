@@ -30,11 +30,13 @@ class Fault(StrEnum):
     CORRUPT = "corrupt"  # a byte of what is read is wrong, once
     LAG = "lag"  # an index or a listing that is behind
     SLOW = "slow"  # minutes pass first
+    PAUSE = "pause"  # seconds pass first: others overtake
     DUPLICATE = "duplicate"  # the invocation is delivered twice
     ABORTED = "aborted"  # the execution is stopped by an operator
+    SKEW = "skew"  # the clock of the machine that it runs on is wrong
 
 
-_ALWAYS: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.UNAVAILABLE, Fault.THROTTLED, Fault.SLOW)
+_ALWAYS: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.UNAVAILABLE, Fault.THROTTLED, Fault.SLOW, Fault.PAUSE)
 _WRITE: Final = (*_ALWAYS, Fault.ANSWER_LOST)
 
 EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
@@ -60,9 +62,9 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "collection.delete": (*_WRITE, Fault.CRASH_HALF),
     "collection.get": _ALWAYS,
     "collection.ids": _ALWAYS,
-    "edition.seal": _WRITE,
-    "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.UNAVAILABLE),
-    "execution.state": (Fault.ABORTED, Fault.SLOW),
+    "edition.seal": (*_WRITE, Fault.CRASH_HALF),
+    "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.PAUSE, Fault.UNAVAILABLE, Fault.SKEW),
+    "execution.state": (Fault.ABORTED, Fault.SLOW, Fault.PAUSE),
 }
 """Effect -> the faults that can happen there."""
 
@@ -98,7 +100,11 @@ PROFILES: Final[Mapping[str, Chance]] = {
     "storm": Chance(rate=0.1),
     "crashes": Chance(rate=0.03, faults=frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})),
     "answers": Chance(rate=0.05, faults=frozenset({Fault.ANSWER_LOST, Fault.UNAVAILABLE, Fault.THROTTLED})),
-    "races": Chance(rate=0.1, faults=frozenset({Fault.SLOW, Fault.DUPLICATE, Fault.CONFLICT, Fault.LAG})),
+    "races": Chance(
+        rate=0.1,
+        faults=frozenset({Fault.SLOW, Fault.PAUSE, Fault.DUPLICATE, Fault.CONFLICT, Fault.LAG, Fault.SKEW}),
+    ),
+    "rot": Chance(rate=0.3, faults=frozenset({Fault.CORRUPT}), swarm=False),
 }
 
 
@@ -121,13 +127,30 @@ class Faults:
         return None
 
 
+FOCI: Final = (
+    *("submit-", "submit-", "create_pending", "list_pending", "poll", "poll", "normalize", "split", "process_chunk"),
+    *("final_merge", "final_merge", "final_merge", "final_merge", "mark_complete", "mark_complete", "mark_complete"),
+)
+"""Where faults gather, by a part of the actor's name: bugs that need two of them need both in one step."""
+FOCUSED: Final = (2.0, 12.0)
+ELSEWHERE: Final = 0.3
+"""[ours] How much likelier a fault is there, at least and at most, and elsewhere, than where there is no focus."""
+RATE_MAX: Final = 0.4
+LASTING: Final = 0.3
+"""[ours] How many faults that strike each repetition of an invocation there are for each that strikes one."""
+
+
 class Drawn(Faults):
-    """Faults by chance."""
+    """Faults by chance. Four seeds in five have a focus."""
 
     def __init__(self, seed: int, chance: Chance) -> None:
         super().__init__()
         self._seed = seed
         self._rate = chance.rate * (0.5 + fraction(seed, "rate")) if chance.swarm else chance.rate
+        focused = chance.swarm and fraction(seed, "focused") < 0.8
+        self._focus = pick(FOCI, seed, "focus") if focused else None
+        least, most = FOCUSED
+        self._focused_rate = min(RATE_MAX, self._rate * least * (most / least) ** fraction(seed, "focused rate"))
         self._kinds = {
             effect: [
                 fault
@@ -139,9 +162,21 @@ class Drawn(Faults):
 
     def _drawn(self, actor: str, effect: str, nth: int) -> Fault | None:
         kinds = self._kinds[effect]
-        if not kinds or fraction(self._seed, actor, effect, nth) >= self._rate:
+        if not kinds:
             return None
-        return pick(kinds, self._seed, actor, effect, nth, "which")
+        rate, place = self._rate_at(actor), (effect, nth)
+        if fraction(self._seed, actor, *place) < rate:
+            return pick(kinds, self._seed, actor, *place, "which")
+        # Some do not pass: a function that has no memory left here has none when it is repeated.
+        work = actor.split("#", maxsplit=1)[0]
+        if fraction(self._seed, work, *place, "lasts") < rate * LASTING:
+            return pick(kinds, self._seed, work, *place, "lasting")
+        return None
+
+    def _rate_at(self, actor: str) -> float:
+        if self._focus is None:
+            return self._rate
+        return self._focused_rate if self._focus in actor else self._rate * ELSEWHERE
 
 
 class Planned(Faults):

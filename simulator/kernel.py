@@ -41,6 +41,7 @@ class Actor:
         "locks",
         "name",
         "result",
+        "skew_us",
         "waiters",
         "work",
     )
@@ -56,6 +57,8 @@ class Actor:
         self.killed = False
         self.ends_us: int | None = None
         """When its time is up, and it is killed."""
+        self.skew_us = 0
+        """By how much the clock of its machine is ahead."""
         self.waiters: list[Actor] = []
         self.locks: list[Lock] = []
         self._greenlet: Any = greenlet.greenlet(self._run, kernel.hub)

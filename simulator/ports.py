@@ -47,8 +47,9 @@ class SimulatedClock:
         self._effects = effects
 
     def now(self) -> datetime:
-        """Aware UTC."""
-        return START + timedelta(microseconds=self._effects.kernel.now_us)
+        """Aware UTC, as the machine that the actor runs on has it."""
+        actor = self._effects.kernel.current
+        return START + timedelta(microseconds=self._effects.kernel.now_us + (actor.skew_us if actor else 0))
 
     def monotonic_s(self) -> float:
         """Seconds since the world began."""

@@ -7,7 +7,10 @@ without a fault everything is terminal. The judge is `verify`: the guarantees, a
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+import os
+import tempfile
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -16,17 +19,20 @@ import attrs
 
 from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
-from embedpipe.errors import EmbedpipeError
+from embedpipe.backends.memory.job import Job
+from embedpipe.errors import CorruptData, EmbedpipeError, ProviderMismatch, Transient
 from embedpipe.lifecycle import OPEN
-from embedpipe.model import EmbeddingModel, Kind
+from embedpipe.model import EmbeddingModel, Kind, Record
 from embedpipe.retry import RetryPolicy
-from embedpipe.steps.context import Context
+from embedpipe.steps.context import Context, read_base
 from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
 from simulator.effects import Happened
-from simulator.faults import Faults, Strike
-from simulator.kernel import Actor, Overrun
-from simulator.scenarios import QUICK, Scenario, Script
+from simulator.faults import Fault, Faults, Strike
+from simulator.kernel import SECOND_US, Actor, Overrun
+from simulator.oracle import Evidence, judged
+from simulator.points import points_of
+from simulator.scenarios import NEVER_ENDS, QUICK, Scenario, Script
 from simulator.workflow import Workflow
 from simulator.world import World
 from verify.audit.api import check as audit
@@ -37,9 +43,14 @@ from verify.observation import World as Observed
 __all__ = ["Outcome", "Verdict", "run"]
 
 KIND: Final = Kind("notes")
-MODEL: Final = EmbeddingModel(name="simulated", dimensions=4)
+MODEL: Final = EmbeddingModel(name="simulated", dimensions=32)
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
-BETWEEN_S: Final = 60.0
+SUBMITTED_MAX: Final = 4
+"""How often an operator tries."""
+AGAIN_US: Final = 20 * SECOND_US
+MEMORY: Final = "/dev/shm"
+"""Linux has files in memory there."""
+BETWEEN_S: Final = 1_200.0
 
 
 class Verdict(StrEnum):
@@ -64,6 +75,8 @@ class Outcome:
     effects: int
     virtual_s: float
     trace: list[Happened]
+    points: frozenset[str]
+    """Which of `points.POINTS` it reached."""
 
 
 def run(
@@ -76,8 +89,21 @@ def run(
     def behaviour(nth: int, _: Mapping[str, str]) -> Behaviour:
         return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else QUICK
 
-    with World(seed, faults, behaviour=behaviour, dimensions=MODEL.dimensions) as world:
+    made = World(seed, faults, behaviour=behaviour, dimensions=MODEL.dimensions, in_place=scenario.in_place)
+    with _temporary_files_in_memory(), made as world:
         return _Run(world, scenario, script).outcome()
+
+
+@contextmanager
+def _temporary_files_in_memory() -> Iterator[None]:
+    """Steps and auditor write hundreds of small files a run: on a disk that is a third of its time."""
+    before = tempfile.tempdir
+    if os.access(MEMORY, os.W_OK):
+        tempfile.tempdir = MEMORY
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 class _Unnamed(Exception):
@@ -91,7 +117,10 @@ class _Run:
         self.world = world
         self.scenario = scenario
         self.script = script
-        self.ambiguous: set[str] = set()
+        self.reported: list[events.RunEvent] = []
+        self.submitters: list[Actor] = []
+        self.troubled_s = 0.0
+        """How long there were faults."""
         self.ctx = Context(
             kind=KIND,
             model=MODEL,
@@ -107,8 +136,7 @@ class _Run:
         self.workflow = Workflow(self.ctx, world.effects, RETRY)
 
     def _note(self, event: events.RunEvent) -> None:
-        if isinstance(event, events.AmbiguousCreate):
-            self.ambiguous.add(event.batch_id)
+        self.reported.append(event)
 
     def outcome(self) -> Outcome:
         try:
@@ -126,62 +154,121 @@ class _Run:
             effects=len(world.effects.trace),
             virtual_s=world.clock.monotonic_s(),
             trace=world.effects.trace,
+            points=points_of(world.effects.trace, self.reported),
         )
 
     def _judged(self) -> tuple[Verdict, list[str]]:
-        actors = [
-            *(
-                self.world.spawn(f"submit-{at}", partial(self._submit, at), after_s=when)
-                for at, (when, records) in enumerate(self.script.submissions)
-                if records
-            ),
-            *(
-                self.workflow.start(f"ingest-{at}", after_s=when)
-                for at, when in enumerate(self.script.executions)
-                if when < math.inf
-            ),
+        for at, (when, records) in enumerate(self.script.submissions):
+            if records:
+                self.world.spawn(f"operator-{at}", partial(self._operate, at), after_s=when)
+        executions = [
+            self.workflow.start(f"ingest-{at}", after_s=when)
+            for at, when in enumerate(self.script.executions)
+            if when < math.inf
         ]
         self.world.run()
-        crashed = [f"{each.name}: {each.error!r}" for each in actors if not _expected(each.error)]
-        if crashed:
-            return Verdict.CRASH, crashed
-        if broken := [str(violation) for violation in check(self._observed())]:
+        for each in (*self.submitters, *executions):
+            _refuse_unnamed(each)
+            if each.error is not None and not self._may_stop(each):
+                return Verdict.SAFETY, [_stopped(each)]
+        if broken := [*self.world.stores.watch.broken, *map(str, check(self._observed()))]:
             return Verdict.SAFETY, broken
         return self._settled()
 
+    def _may_stop(self, actor: Actor) -> bool:
+        """What passes, a provider that isn't ours, or a file that it can't do without and that came damaged."""
+        struck = (strike.actor for strike in self.world.faults.struck if strike.fault is Fault.CORRUPT)
+        corrupt = isinstance(actor.error, CorruptData) and any(name.split("/")[0] == actor.name for name in struck)
+        return corrupt or isinstance(actor.error, (Transient, ProviderMismatch))
+
+    def _operate(self, at: int) -> None:
+        """Submit, and again where the process died or could not go on, as somebody would who waits for it."""
+        kernel = self.world.kernel
+        for attempt in range(1, SUBMITTED_MAX + 1):
+            actor = self.world.spawn(f"submit-{at}#{attempt}", partial(self._submit, at))
+            self.submitters.append(actor)
+            kernel.join([actor])
+            if not actor.killed and actor.error is None:
+                return
+            kernel.wait(AGAIN_US)
+
     def _submit(self, at: int) -> None:
         _, records = self.script.submissions[at]
-        submit(self.ctx, records, execution_id=f"submit-{at}", policy=RETRY)
+        submit(self.ctx, records, execution_id=_submission(at), policy=RETRY)
 
     def _settled(self) -> tuple[Verdict, list[str]]:
         """Faults stop; what was submitted is submitted again, as an operator would."""
         self.world.faults.over = True
+        self.troubled_s = self.world.clock.monotonic_s()
         for at in range(len(self.script.submissions)):
-            self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at)))
+            if stopped := self._alone(self.world.spawn(f"resubmit-{at}", partial(self._submit, at))):
+                return Verdict.LIVENESS, [stopped]
         for at in range(self.scenario.settle_max):
-            if not self._open():
+            waiting = self._open_batches()
+            if not waiting and self._journal() is None:
                 break
-            self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S))
-        broken = check(self._observed(), settled=True)
-        if [each for each in broken if each.guarantee != "G4"]:
-            return Verdict.SAFETY, [str(each) for each in broken]
-        return (Verdict.LIVENESS, [str(each) for each in broken]) if broken else self._audited()
+            if waiting and all(job is not None and job.behaviour == NEVER_ENDS for job in self._jobs_of(waiting)):
+                self._cancel(waiting)
+            if stopped := self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S)):
+                return Verdict.LIVENESS, [stopped]
+        observed = self._observed()
+        violations = check(observed, settled=True)
+        broken = [*self.world.stores.watch.broken, *judged(self._evidence(observed)), *map(str, violations)]
+        if all(violation.guarantee == "G4" for violation in violations) and len(violations) == len(broken):
+            return (Verdict.LIVENESS, broken) if broken else self._audited()
+        return Verdict.SAFETY, broken
 
-    def _open(self) -> bool:
-        """Whether something is left to do: an open row, an entry of the ledger without one, or a merge's journal."""
-        stores, layout = self.world.stores, self.ctx.layout
-        if any(next(stores.table.by_status(KIND.batch_type, status), None) for status in sorted(OPEN)):
-            return True
-        keys = layout.head_key(KIND.database, KIND.collection), layout.journal_key(KIND.database)
-        head, journal = (stores.objects.contents().get(key) for key in keys)
-        entries = [entry.batch_id for entry in Head.load(head, keys[0]).open] if head else []
-        return journal is not None or len(stores.table.get_many(entries)) < len(entries)
+    def _evidence(self, observed: Observed) -> Evidence:
+        stores, base = self.world.stores, read_base(self.ctx)
+        rows = None
+        if base.version is not None:
+            with stores.vectors.reading(KIND.database, KIND.collection, version=base.version) as collection:
+                rows = collection.get(list(collection.ids()))
+        skewed = any(strike.fault is Fault.SKEW for strike in self.world.faults.struck)
+        return Evidence(
+            observed=observed,
+            jobs=stores.provider.jobs,
+            submitted=self._submitted(observed),
+            rows=rows,
+            model=MODEL,
+            attempts_max=self.ctx.policy.attempts_max,
+            waits_were_whole=not skewed and self.troubled_s + 2 * BETWEEN_S < self.scenario.policy.settle_max_s,
+        )
 
-    def _alone(self, actor: Actor) -> None:
-        """Let everything happen; `_Unnamed` where the actor ends with an error that has no name."""
+    def _submitted(self, observed: Observed) -> dict[str, Record]:
+        """By id, as the ledger's last word on it: submissions count in the order in which they moved the ledger."""
+        order = [entry.execution_id for entry in observed.head.submitters] if observed.head else []
+        by_name = {_submission(at): records for at, (_, records) in enumerate(self.script.submissions)}
+        return {record.id: record for name in order for record in by_name[name]}
+
+    def _open_batches(self) -> set[str]:
+        """Batches that have not ended: open rows, and entries of the ledger that have no row."""
+        table, key = self.world.stores.table, self.ctx.layout.head_key(KIND.database, KIND.collection)
+        found = {name for status in OPEN for name in table.by_status(KIND.batch_type, status)}
+        head = self.world.stores.objects.contents().get(key)
+        entries = {root.batch_id for root in Head.load(head, key).open} if head else set()
+        return found | (entries - table.get_many(sorted(entries)).keys())
+
+    def _journal(self) -> bytes | None:
+        """That of a merge that has not come to its end."""
+        return self.world.stores.objects.contents().get(self.ctx.layout.journal_key(KIND.database))
+
+    def _jobs_of(self, batch_ids: set[str]) -> list[Job | None]:
+        """What the provider made last of each; None where it has nothing."""
+        jobs = {job.metadata.get("batch_id", ""): job for job in self.world.stores.provider.jobs}
+        return [jobs.get(name) for name in sorted(batch_ids)]
+
+    def _cancel(self, batch_ids: set[str]) -> None:
+        """What an operator does with batches that never end, when nothing else is left."""
+        for job in self._jobs_of(batch_ids):
+            if job is not None:
+                self.world.stores.provider.cancel(job.id)
+
+    def _alone(self, actor: Actor) -> str | None:
+        """Let everything happen: why this actor stopped, where it had no reason to. `_Unnamed`."""
         self.world.run()
-        if not _expected(actor.error):
-            raise _Unnamed(f"{actor.name}: {actor.error!r}")
+        _refuse_unnamed(actor)
+        return None if actor.error is None or isinstance(actor.error, ProviderMismatch) else _stopped(actor)
 
     def _observed(self) -> Observed:
         stores = self.world.stores
@@ -191,7 +278,7 @@ class _Run:
             table=stores.table,
             vectors=stores.vectors,
             creates=[create.metadata.get("batch_id", "") for create in stores.provider.paid],
-            ambiguous=self.ambiguous,
+            ambiguous=[event.batch_id for event in self.reported if isinstance(event, events.AmbiguousCreate)],
         )
 
     def _audited(self) -> tuple[Verdict, list[str]]:
@@ -208,5 +295,16 @@ class _Run:
         return (Verdict.SAFETY, [str(each) for each in found]) if found else (Verdict.HELD, [])
 
 
-def _expected(error: BaseException | None) -> bool:
-    return error is None or isinstance(error, EmbedpipeError)
+def _submission(at: int) -> str:
+    """Its execution's id. Submitted again, it is the same execution."""
+    return f"submit-{at}"
+
+
+def _refuse_unnamed(actor: Actor) -> None:
+    if actor.error is not None and not isinstance(actor.error, EmbedpipeError):
+        raise _Unnamed(f"{actor.name}: {actor.error!r}")
+
+
+def _stopped(actor: Actor) -> str:
+    """One batch costs itself alone, and what passes is repeated: nothing else ends an execution or a submission."""
+    return f"G10: {actor.name} was stopped by {type(actor.error).__name__}: {actor.error}"

@@ -15,9 +15,11 @@ import attrs
 
 from simulator.effects import Happened
 from simulator.plan import Plan, code_digest, plan_of, replay, scenario_named
-from simulator.runs import Verdict, run
+from simulator.points import step_of
+from simulator.runs import Outcome, Verdict, run
+from simulator.scenarios import turn
 
-__all__ = ["Failure", "Tally", "sweep"]
+__all__ = ["Failure", "Tally", "counted", "sweep"]
 
 REPEATED: Final = 20
 """[ours] One run in so many is repeated and compared."""
@@ -44,8 +46,12 @@ class Tally:
     faults: int = 0
     repeated: int = 0
     virtual_s: float = 0.0
-    met: Counter[tuple[str, str]] = attrs.field(factory=Counter)
-    """(effect, fault) -> how often: the coverage of faults."""
+    met: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)
+    """(step, effect, fault) -> how often: the coverage of faults."""
+    reached: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    """(step, effect) -> how often, struck or not, while there were faults."""
+    points: Counter[str] = attrs.field(factory=Counter)
+    """Name of a point -> in how many runs it was reached."""
     failures: tuple[Failure, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
@@ -56,6 +62,8 @@ class Tally:
             repeated=self.repeated + other.repeated,
             virtual_s=self.virtual_s + other.virtual_s,
             met=self.met + other.met,
+            reached=self.reached + other.reached,
+            points=self.points + other.points,
             failures=self.failures + other.failures,
         )
 
@@ -94,9 +102,11 @@ def _parts(scenario: str, seed: int, runs: int, faults: str, jobs: int) -> Itera
 
 
 def _chunk(scenario: str, start: int, count: int, faults: str) -> Tally:
-    named, total = scenario_named(scenario), Tally()
+    total = Tally()
     for seed in range(start, start + count):
-        outcome = run(named, seed, faults)
+        name, profile = turn(scenario, faults, seed)
+        named = scenario_named(name)
+        outcome = run(named, seed, profile)
         plan = plan_of(named, outcome)
         failures = []
         if outcome.verdict is not Verdict.HELD:
@@ -104,16 +114,27 @@ def _chunk(scenario: str, start: int, count: int, faults: str) -> Tally:
         repeat = seed % REPEATED == 0
         if repeat and (parted := divergence(outcome.trace, replay(plan)[0].trace)):
             failures.append(Failure(seed=seed, verdict=Verdict.NONDETERMINISM, broken=(parted,), plan=plan))
-        total += Tally(
-            runs=1,
-            effects=outcome.effects,
-            faults=len(outcome.strikes),
-            repeated=int(repeat),
-            virtual_s=outcome.virtual_s,
-            met=Counter((strike.effect, str(strike.fault)) for strike in outcome.strikes),
-            failures=tuple(failures),
-        )
+        total += counted(outcome, failures=tuple(failures), repeated=repeat)
     return total
+
+
+def counted(outcome: Outcome, *, failures: tuple[Failure, ...] = (), repeated: bool = False) -> Tally:
+    """One run."""
+    return Tally(
+        runs=1,
+        effects=outcome.effects,
+        faults=len(outcome.strikes),
+        repeated=int(repeated),
+        virtual_s=outcome.virtual_s,
+        met=Counter((step_of(strike.actor), strike.effect, str(strike.fault)) for strike in outcome.strikes),
+        reached=Counter(
+            (step_of(line.actor), line.effect)
+            for line in outcome.trace
+            if not line.actor.startswith(("resubmit-", "settle-"))
+        ),
+        points=Counter(outcome.points),
+        failures=failures,
+    )
 
 
 def divergence(first: list[Happened], second: list[Happened]) -> str | None:

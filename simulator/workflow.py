@@ -24,6 +24,8 @@ __all__ = ["Workflow"]
 
 FUNCTION_S: Final = 900
 """[aws] The longest that a function may run."""
+SKEW_S: Final = 7_200
+"""[ours] By how much a wrong clock is at most wrong, either way."""
 MAP_CONCURRENCY: Final = 40
 """[aws] About what an inline Map reaches."""
 
@@ -60,7 +62,7 @@ class Workflow:
     def _task(self, execution_id: str, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
         """A Task state: invocations until one answers, or the policy has had enough."""
         perform, kernel = self._effects.perform, self._kernel
-        perform("execution.state", name, lambda: None, {Fault.ABORTED: kernel.die})
+        perform("execution.state", name, lambda: None)
         for attempt, delay_s in enumerate([*self._policy.delays(), None], 1):
             where = kernel.current.name if kernel.current else execution_id
             try:
@@ -83,7 +85,13 @@ class Workflow:
             deliver("-again")
             return deliver("")
 
-        actor = self._effects.perform("lambda.invoke", name, lambda: deliver(""), {Fault.DUPLICATE: twice})
+        def skewed() -> Actor:
+            actor = deliver("")
+            actor.skew_us = round((fraction(self._effects.seed, actor.name, "skew") - 0.5) * 2 * SKEW_S * SECOND_US)
+            return actor
+
+        instead = {Fault.DUPLICATE: twice, Fault.SKEW: skewed}
+        actor = self._effects.perform("lambda.invoke", name, lambda: deliver(""), instead)
         kernel.join([actor])
         result: dict[str, Any] = kernel.result_of(actor)
         return result

@@ -12,15 +12,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from embedpipe.backends.memory.behaviour import ChooseBehaviour, always_good
-from embedpipe.backends.memory.objects import MemoryBlobStore
-from embedpipe.backends.memory.provider import MemoryProvider
-from embedpipe.backends.memory.table import MemoryBatchTable
 from embedpipe.backends.memory.vectors import MemoryVectorStore
 from embedpipe.errors import InvalidInput
+from embedpipe.ports import VectorStore
 from simulator.effects import Effects
 from simulator.faults import PROFILES, Drawn, Faults
 from simulator.kernel import SECOND_US, Actor, Kernel, Lock
 from simulator.ports import SimulatedClock, SimulatedObjects, SimulatedProvider, SimulatedTable, SimulatedVectors
+from simulator.versions import SimulatedVersions, Versions
+from simulator.watch import Watch, WatchedObjects, WatchedProvider, WatchedTable
 
 __all__ = ["World"]
 
@@ -28,18 +28,34 @@ __all__ = ["World"]
 class Stores:
     """What the services hold, to be looked at from outside: nothing here is an effect."""
 
-    def __init__(self, kernel: Kernel, clock: SimulatedClock, behaviour: ChooseBehaviour, dimensions: int) -> None:
-        self.objects = MemoryBlobStore(clock=clock)
-        self.table = MemoryBatchTable()
-        self.provider = MemoryProvider(clock, dimensions=dimensions, behaviour=behaviour)
-        self.vectors = MemoryVectorStore(new_lock=lambda: Lock(kernel))
+    def __init__(
+        self, kernel: Kernel, clock: SimulatedClock, behaviour: ChooseBehaviour, dimensions: int, *, in_place: bool
+    ) -> None:
+        self.watch = Watch(
+            lambda: f"{kernel.now_us / SECOND_US:.6f} by {kernel.current.name if kernel.current else ''}"
+        )
+        self.table = WatchedTable(self.watch)
+        self.objects = WatchedObjects(self.table, self.watch, clock=clock)
+        self.provider = WatchedProvider(clock, dimensions=dimensions, behaviour=behaviour)
+        self.provider.table, self.provider.watch = self.table, self.watch
+        self.vectors: MemoryVectorStore | Versions
+        self.vectors = MemoryVectorStore(new_lock=lambda: Lock(kernel)) if in_place else Versions()
 
 
 class World:
-    """Ports on virtual time. `faults`: a profile's name, or the faults themselves, as of a plan."""
+    """Ports on virtual time. `faults`: a profile's name, or the faults themselves, as of a plan.
+
+    `in_place`: whether vectors are merged in place, under a lock, or into versions that race for the pointer.
+    """
 
     def __init__(
-        self, seed: int, faults: Faults | str = "none", *, behaviour: ChooseBehaviour = always_good, dimensions: int = 8
+        self,
+        seed: int,
+        faults: Faults | str = "none",
+        *,
+        behaviour: ChooseBehaviour = always_good,
+        dimensions: int = 8,
+        in_place: bool = True,
     ) -> None:
         if isinstance(faults, str):
             if faults not in PROFILES:
@@ -50,11 +66,15 @@ class World:
         self.faults = faults
         self.effects = Effects(self.kernel, faults, seed)
         self.clock = SimulatedClock(self.effects)
-        self.stores = Stores(self.kernel, self.clock, behaviour, dimensions)
+        self.stores = Stores(self.kernel, self.clock, behaviour, dimensions, in_place=in_place)
         self.objects = SimulatedObjects(self.stores.objects, self.effects)
         self.table = SimulatedTable(self.stores.table, self.effects)
         self.provider = SimulatedProvider(self.stores.provider, self.effects)
-        self.vectors = SimulatedVectors(self.stores.vectors, self.effects)
+        self.vectors: VectorStore = (
+            SimulatedVersions(self.stores.vectors, self.effects)
+            if isinstance(self.stores.vectors, Versions)
+            else SimulatedVectors(self.stores.vectors, self.effects)
+        )
         self._closed = False
 
     def spawn(self, name: str, work: Callable[[], Any], *, after_s: float = 0.0) -> Actor:

@@ -42,7 +42,7 @@ def alarms(kind: Kind) -> Document:
     """Resources by name."""
     failed = {f"{machine}FailedAlarm": _failed(machine) for machine in ("Submit", "Ingest")}
     counted = {f"{title_of(Kind(metric))}Alarm": _alarm(text, _own(metric, kind)) for metric, text in COUNTED.items()}
-    return {**failed, **counted, "PendingTooLongAlarm": _pending(kind)}
+    return {**failed, **counted, "PendingTooLongAlarm": _pending(kind), "WaitingTooLongAlarm": _waiting(kind)}
 
 
 def _failed(machine: str) -> Document:
@@ -57,9 +57,20 @@ def _failed(machine: str) -> Document:
 
 
 def _pending(kind: Kind) -> Document:
+    text = f"A batch has been pending for more than {PENDING_MAX_S // 3600} hours: ask the provider about it."
+    return _too_long(text, _own("listed_oldest_s", kind))
+
+
+def _waiting(kind: Kind) -> Document:
+    """Executions succeed all the while: a batch that is refused costs nobody else."""
+    text = f"A batch can't be created for more than {PENDING_MAX_S // 3600} hours: the log's create_refused events say why."
+    return _too_long(text, _own("waiting_oldest_s", kind))
+
+
+def _too_long(text: str, metric: Document) -> Document:
     return _alarm(
-        f"A batch has been pending for more than {PENDING_MAX_S // 3600} hours: ask the provider about it.",
-        _own("listed_oldest_s", kind),
+        text,
+        metric,
         Statistic="Maximum",
         Threshold=PENDING_MAX_S,
         TreatMissingData="ignore",  # nothing is said between two executions

@@ -45,6 +45,11 @@ class Choices:
     """Settings that go with it."""
 
     @property
+    def key_variable(self) -> str:
+        """The environment variable in which the provider's SDK looks for the key."""
+        return "AZURE_OPENAI_API_KEY" if self.changed.get("provider.api_version") else "OPENAI_API_KEY"
+
+    @property
     def deletes_files(self) -> bool:
         """Whether the provider's files are deleted, so that mark asks the provider, too."""
         return self.changed.get("policy.delete_provider_files") is True
@@ -58,10 +63,14 @@ def choices(config: Config, schedule: str) -> Choices:
         for key, origin in config.origins.items()
         if not origin.source.startswith("default") and (key.startswith(SHIPPED) or (asked and key in PROVIDER))
     }
+    if not changed.keys().isdisjoint(PROVIDER):
+        changed["provider.backend"] = "openai"  # else the file could not be read again: others have no such options
     made = Choices(schedule=schedule, layout=config.layout, retry=config.retry, changed=changed)
     if not asked:
         return made
     base_url = config.provider.options.get("base_url") or made.base_url
+    if config.origins["provider.model"].source.startswith("default"):  # as in a file that was written here
+        return attrs.evolve(made, base_url=base_url)
     return attrs.evolve(made, model=config.model.name, dimensions=config.model.dimensions, base_url=base_url)
 
 

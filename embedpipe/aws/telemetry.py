@@ -24,6 +24,7 @@ NAMESPACE: Final = "embedpipe"
 DIMENSION: Final = "kind"
 METRICS: Final[Mapping[type[events.RunEvent], tuple[str, ...]]] = {
     events.Listed: ("batches", "oldest_s"),
+    events.Waiting: ("batches", "oldest_s"),
     events.Submitted: ("batches", "records", "skipped"),
     events.BatchPolled: ("vectors", "rejected", "retry"),
     events.Published: ("count",),

@@ -13,6 +13,7 @@ from embedpipe.aws import alarms, settings, state_machine
 from embedpipe.aws.permissions import FUNCTIONS
 from embedpipe.aws.settings import Choices
 from embedpipe.aws.state_machine import function_of, placeholders
+from embedpipe.errors import ConfigError
 from embedpipe.flow import Step
 from embedpipe.layout import Layout
 from embedpipe.model import Kind
@@ -30,15 +31,23 @@ SCRATCH_DEFAULT_MB: Final = 512
 ASK_THE_PROVIDER: Final = ("submit", "create_pending", "poll")
 """Steps that need its key."""
 USUAL: Final = Choices()
+EXPIRING: Final = f"{state_machine.OUTPUTS}/"
+EXPIRING_DAYS: Final = 14
+"""What is below that prefix is removed so long after it was written."""
+TEMPORARY: Final = ("intermediate", "packed")
+"""Fields of the layout whose objects nobody reads once their execution has ended."""
 
 
 def template(kind: Kind, chosen: Choices = USUAL) -> Document:
     """The whole template, in JSON's plain values."""
+    _check_kept(kind, chosen.layout)
     steps = {step.name: step for step in (*flow.SUBMIT, *flow.INGEST)}
     resources: Document = {"Bucket": _bucket(), "Table": _table(chosen.layout)}
     for step in steps.values():
         with_key = step.name in ASK_THE_PROVIDER or (step.name == "mark_complete" and chosen.deletes_files)
-        resources |= _function(step, kind, with_key=with_key)
+        resources |= _function(
+            step, kind, index=chosen.layout.index_name, key_variable=chosen.key_variable if with_key else ""
+        )
     submit, ingest = machines(kind, chosen)
     event = {"Schedule": {"Type": "ScheduleV2", "Properties": {"ScheduleExpression": chosen.schedule}}}
     resources |= _machine("Submit", submit, flow.SUBMIT, {}, chosen.layout)
@@ -59,6 +68,18 @@ def template(kind: Kind, chosen: Choices = USUAL) -> Document:
             "IngestMachine": {"Value": {"Ref": "IngestMachine"}},
         },
     }
+
+
+def _check_kept(kind: Kind, layout: Layout) -> None:
+    """Refuse a kind or a layout that would put what is to stay where the bucket removes what is old. `ConfigError`."""
+    for name, pattern in layout.patterns().items():
+        key = pattern.replace("{database}", kind.database).replace("{collection}", kind.collection)
+        if name not in TEMPORARY and key.startswith(EXPIRING):
+            raise ConfigError(
+                f"Layout field '{name}' of kind '{kind.name}' gives keys below {EXPIRING}, which is emptied after "
+                f"{EXPIRING_DAYS} days: {key!a}",
+                hint=f"Choose another kind, or another layout.{name}.",
+            )
 
 
 def machines(kind: Kind, chosen: Choices = USUAL) -> tuple[Document, Document]:
@@ -90,6 +111,11 @@ def _parameters(chosen: Choices) -> Document:
         "ProviderKeySecretArn": {
             "Type": "String",
             "Description": "Secret in Secrets Manager whose text is the provider's API key",
+        },
+        "ProviderKeyVersion": {
+            "Type": "String",
+            "Default": "",
+            "Description": "VersionId of that secret; a new one brings a changed key into the functions. Empty: the current",
         },
         **alarms.PARAMETERS,
     }
@@ -137,8 +163,8 @@ def _bucket() -> Document:
                     {
                         "Id": "intermediate",
                         "Status": "Enabled",
-                        "Prefix": "intermediate/",
-                        "ExpirationInDays": 14,
+                        "Prefix": EXPIRING,
+                        "ExpirationInDays": EXPIRING_DAYS,
                         "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
                     },
                     {
@@ -179,10 +205,11 @@ def _key_schema(partition: str, sort: str) -> list[Document]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
-def _function(step: Step, kind: Kind, *, with_key: bool) -> Document:
+def _function(step: Step, kind: Kind, *, index: str, key_variable: str) -> Document:
     name = function_of(step)[2:-1].removesuffix("Arn")
     group = f"{name}Logs"
-    key = {"OPENAI_API_KEY": {"Fn::Sub": "{{resolve:secretsmanager:${ProviderKeySecretArn}}}"}}
+    secret = "{{resolve:secretsmanager:${ProviderKeySecretArn}:SecretString:::${ProviderKeyVersion}}}"
+    key = {key_variable: {"Fn::Sub": secret}}
     return {
         name: {
             "Type": "AWS::Serverless::Function",
@@ -191,9 +218,9 @@ def _function(step: Step, kind: Kind, *, with_key: bool) -> Document:
                 "ImageConfig": {"Command": [f"embedpipe.aws.handlers.{step.name}"]},
                 "MemorySize": MEMORY_MB.get(step.name, MEMORY_DEFAULT_MB),
                 "EphemeralStorage": {"Size": SCRATCH_MB.get(step.name, SCRATCH_DEFAULT_MB)},
-                "Policies": [{"Version": "2012-10-17", "Statement": statements(FUNCTIONS[step.name])}],
+                "Policies": [{"Version": "2012-10-17", "Statement": statements(FUNCTIONS[step.name], index)}],
                 "LoggingConfig": {"LogGroup": {"Ref": group}, "LogFormat": "JSON"},
-                **({"Environment": {"Variables": key}} if with_key else {}),
+                **({"Environment": {"Variables": key}} if key_variable else {}),
             },
             "Metadata": {"DockerContext": ".", "Dockerfile": "Dockerfile", "DockerTag": f"{kind.name}-{step.name}"},
         },
@@ -216,22 +243,22 @@ ON_THE_BUCKET: Final = ("s3:ListBucket",)
 ON_THE_INDEX: Final = ("dynamodb:Query",)
 
 
-def statements(actions: Sequence[str]) -> list[Document]:
-    """Policy statements that allow these actions on our resources and on no others."""
+def statements(actions: Sequence[str], index: str) -> list[Document]:
+    """Policy statements that allow these actions on our resources, the table's index among them, and on no others."""
     places: dict[str, tuple[Any, list[str]]] = {}
     for action in actions:
-        label, resource = _resource(action)
+        label, resource = _resource(action, index)
         places.setdefault(label, (resource, []))[1].append(action)
     return [{"Effect": "Allow", "Action": sorted(found), "Resource": resource} for resource, found in places.values()]
 
 
-def _resource(action: str) -> tuple[str, Any]:
+def _resource(action: str, index: str) -> tuple[str, Any]:
     if action in ON_THE_BUCKET:
         return "bucket", BUCKET_ARN
     if action.startswith("s3:"):
         return "objects", {"Fn::Sub": "${Bucket.Arn}/*"}
     if action in ON_THE_INDEX:
-        return "index", {"Fn::Sub": "${Table.Arn}/index/*"}
+        return "index", {"Fn::Sub": f"${{Table.Arn}}/index/{index}"}
     return "table", TABLE_ARN
 
 

@@ -91,8 +91,8 @@ class OpenAIProvider:
             # The name decides: a provider takes only .jsonl into a batch.
             made = client.files.create(file=(f"{path.stem}.jsonl", stream), purpose="batch")
         file_id, status = _text(made, "id"), _text(made, "status")
-        if file_id is None:
-            raise self._connection.nonsense("Uploading a file")
+        if file_id is None or not _ID.fullmatch(file_id):
+            raise self._connection.nonsense("Uploading a file", "no id that can be asked for")
         self._wait_for(file_id, status)
         return file_id
 
@@ -222,6 +222,8 @@ class OpenAIProvider:
         batch_id, status = _text(batch, "id"), _text(batch, "status")
         if batch_id is None or status is None:
             raise self._connection.nonsense(what)
+        if not _ID.fullmatch(batch_id):  # nobody could look at it again, nor perhaps keep it
+            raise self._connection.nonsense(what, "no id that can be asked for")
         counts = getattr(batch, "request_counts", None)
         metadata = getattr(batch, "metadata", None)
         return ProviderBatch(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import attrs
+
 from embedpipe.errors import CollectionMismatch, CorruptData, InvalidInput
 from embedpipe.lifecycle import Event, Status, advance
 from embedpipe.limits import PAUSE_MAX_S, UTF8_BYTES_MAX, Limits, Policy, pause_s
-from embedpipe.model import BatchRow, EmbeddingModel, Kind, Record
+from embedpipe.model import BatchRow, EmbeddingModel, Kind, ProviderBatch, Record
 from embedpipe.wire import OpenRoot, parse_time
 
 
@@ -56,6 +58,11 @@ def _time_of(root: OpenRoot) -> datetime | None:
         return parse_time(root.submitted_at, "submitted_at")
     except CorruptData:
         return None
+
+
+def adopted_row(row: BatchRow, batch: ProviderBatch) -> BatchRow:
+    """The row of an entry whose batch the provider has already: the row was lost, and not its batch."""
+    return attrs.evolve(row, status=Status.PENDING, provider_batch_id=batch.id, provider_status=batch.status)
 
 
 def held_back(not_before: datetime | None, now: datetime) -> bool:

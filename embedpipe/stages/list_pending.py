@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
-from embedpipe.errors import CorruptData
+from embedpipe.errors import CorruptData, InvalidId
+from embedpipe.layout import safe_id
 from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow, Kind
 from embedpipe.wire import Listing, Manifest, ManifestBatch, PendingBatch
@@ -62,6 +63,11 @@ def _problem(stored: Manifest, execution_id: str) -> str | None:
         return f"is the listing of execution {ascii(stored.execution_id)[:80]}"
     if stored.total_batches != len(stored.batches):
         return f"says {stored.total_batches} batches and names {len(stored.batches)}"
+    try:
+        for batch in stored.batches:
+            safe_id(batch.batch_id, "batch_id")
+    except InvalidId as error:
+        return f"names what is no batch: {error.message.rstrip('.')}"
     counted = Counter(batch.batch_id for batch in stored.batches)
     doubled = next((name for name, count in counted.items() if count > 1), None)
     return None if doubled is None else f"names batch {ascii(doubled)[:80]} more than once"

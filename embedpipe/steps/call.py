@@ -40,14 +40,14 @@ def _results(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _submit(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-    from embedpipe.reading import read_records
+    from embedpipe.reading import read_copy
     from embedpipe.steps.submit import submit
 
     key = _text(event, "records_s3_key")
     with ctx.scratch() as folder:
         path = folder / "records.jsonl"
         ctx.objects.download(key, path)
-        return submit(ctx, read_records([path]), execution_id=_execution(event)).to_dict()
+        return submit(ctx, read_copy(path, f"{ctx.objects.bucket}/{key}"), execution_id=_execution(event)).to_dict()
 
 
 def _create_pending(ctx: Context, event: Mapping[str, Any]) -> dict[str, Any]:

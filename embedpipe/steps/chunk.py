@@ -129,6 +129,8 @@ def mapped_delta(ctx: Context, ref: DeltaRef, folder: Path, damaged: list[Damage
 
     try:
         delta = read_delta(ctx, ref.delta_key, ref.delta_sha256)
+        if delta.batch_id != ref.batch_id:  # perhaps of another collection, whose records are none of ours
+            raise CorruptData(f"{ref.delta_key} is the delta of batch {ascii(delta.batch_id)[:80]}")
         if delta.dimensions != ctx.model.dimensions:
             raise CorruptData(f"its vectors have {delta.dimensions} dimensions, not {ctx.model.dimensions}")
         if delta.model != ctx.model.name:

@@ -16,6 +16,7 @@ from embedpipe.errors import (
     CollectionMismatch,
     CorruptData,
     InvalidId,
+    InvalidKey,
     NotFound,
     PreconditionFailed,
     full_disk,
@@ -243,11 +244,14 @@ def read_result(ctx: Context, batch_id: str) -> tuple[Result, str] | None:
 
 
 def read_delta(ctx: Context, delta_key: str, delta_sha256: str | None) -> Delta:
-    """`delta.json`, checked against the hash that the register pins."""
+    """`delta.json`, checked against the hash that the register pins. `NotFound`; `CorruptData`, also for a key that is none."""
     import hashlib
 
     key = delta_key + ctx.layout.delta_file
-    data = ctx.objects.get(key).data
+    try:
+        data = ctx.objects.get(key).data
+    except InvalidKey as error:
+        raise CorruptData(f"A result names the delta {ascii(delta_key)[:80]}, which can't be one: {error}") from None
     if delta_sha256 is not None and hashlib.sha256(data).hexdigest() != delta_sha256:
         raise CorruptData(f"{key} fails its hash.", key=key)
     return Delta.load(data, key)

@@ -6,6 +6,9 @@ the winner after a lost answer, only searches the provider's list. Run by every 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final
+
 import attrs
 
 from embedpipe import events
@@ -25,6 +28,7 @@ from embedpipe.lifecycle import CAPACITY_REASONS, TERMINAL_ACTIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch, provider_text, provider_word
 from embedpipe.stages.admission import Load, admitted, is_limited, tokens_max
 from embedpipe.stages.creation import (
+    adopted_row,
     claim_changes,
     created_changes,
     held_back,
@@ -32,8 +36,12 @@ from embedpipe.stages.creation import (
     refused_changes,
     row_of,
 )
+from embedpipe.stages.list_pending import oldest_s
 from embedpipe.steps.batch_files import request_file
 from embedpipe.steps.context import Context, healthy_rows, read_head, read_result, root_id
+
+BUDGET_S: Final = 600.0
+"""[ours] Two thirds of what a function on AWS may take: one that is ended in a create leaves an ambiguity behind."""
 
 METADATA_BATCH_ID = "batch_id"
 METADATA_ROOT_ID = "root_id"
@@ -45,40 +53,74 @@ class Finished:
 
     created: int = 0
     waiting: int = 0
-    """Rows that are still INTENT: refused, held back for capacity, in line for it, or with files that are damaged."""
+    """Rows that are still INTENT: refused, held back for capacity, in line for it or for time, or with damaged files."""
     ambiguous: int = 0
     refusals: tuple[str, ...] = ()
     """Why batches are not created, where waiting does not help: the provider's words, or what is damaged and what to do."""
 
 
-def finish(ctx: Context, *, execution_id: str) -> Finished:
-    """Put the rows that ledger entries lack, search the provider for CREATING rows, create what is INTENT."""
-    _put_rows(ctx)
+def finish(ctx: Context, *, execution_id: str, fresh: Collection[str] = ()) -> Finished:
+    """Put the rows that ledger entries lack, search the provider for CREATING rows, create what is INTENT.
+
+    `fresh`: the `batch_id`s that this very call has claimed, so that nobody can have created them. What a call has no time
+    for is created by a later one.
+    """
+    until_s = ctx.clock.monotonic_s() + BUDGET_S
+    _put_rows(ctx, execution_id, fresh)
     found = _search(ctx, _listed(ctx, Status.CREATING), execution_id)
     created = found
     waiting = ambiguous = 0
     refusals: list[str] = []
+    held: list[BatchRow] = []
     waiting_rows = _listed(ctx, Status.INTENT)
     may_be_created = _admitted(ctx, waiting_rows)
     for row in waiting_rows:
         ctx.checkpoint()
-        outcome = _create_one(ctx, row, execution_id) if row.batch_id in may_be_created else "in_line"
+        its_turn = row.batch_id in may_be_created and ctx.clock.monotonic_s() < until_s
+        outcome = _create_one(ctx, row, execution_id) if its_turn else "in_line"
         created += outcome == "created"
         ambiguous += outcome == "ambiguous"
         waiting += outcome not in ("created", "ambiguous", "lost_race")
+        if outcome == "held_back" or outcome.startswith("refused:"):
+            held.append(row)
         if outcome.startswith("refused:"):
             refusals.append(outcome.removeprefix("refused:"))
+    oldest = oldest_s(held, ctx.clock.now())
+    ctx.on_event(events.Waiting(execution_id=execution_id, batches=waiting, oldest_s=oldest))
     return Finished(created=created, waiting=waiting, ambiguous=ambiguous, refusals=tuple(refusals))
 
 
-def _put_rows(ctx: Context) -> None:
+def _put_rows(ctx: Context, execution_id: str, fresh: Collection[str]) -> None:
+    """The rows that entries of the ledger lack. An entry that is not fresh may have had one, and a batch that is paid for."""
     head, _ = read_head(ctx)
     if head is None:
         return
     rows = healthy_rows(ctx, (root.batch_id for root in head.open))
-    for root in head.open:
-        if root.batch_id not in rows:
-            ctx.table.put_new(row_of(root, ctx.kind))
+    lacking = [row_of(root, ctx.kind) for root in head.open if root.batch_id not in rows]
+    there = dict(_in_list(ctx, (row.batch_id for row in lacking if row.batch_id not in fresh)))
+    for row in lacking:
+        batch = there.get(row.batch_id)
+        put = ctx.table.put_new(row if batch is None else adopted_row(row, batch))
+        if put and batch is not None:
+            ctx.on_event(_found(execution_id, row, batch))
+
+
+def _in_list(ctx: Context, batch_ids: Iterable[str]) -> Iterator[tuple[str, ProviderBatch]]:
+    """Those of them that the provider lists, as they come. Nothing is asked where none is wanted."""
+    wanted = set(batch_ids)
+    for batch in ctx.provider.list() if wanted else ():
+        name = batch.metadata.get(METADATA_BATCH_ID, "")
+        if name in wanted:
+            wanted.remove(name)
+            yield name, batch
+        if not wanted:
+            return
+
+
+def _found(execution_id: str, row: BatchRow, batch: ProviderBatch, *, found: bool = True) -> events.BatchCreated:
+    return events.BatchCreated(
+        execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found
+    )
 
 
 def _listed(ctx: Context, status: Status) -> list[BatchRow]:
@@ -215,17 +257,8 @@ def _update(ctx: Context, row: BatchRow, changes: dict[str, object]) -> BatchRow
 
 def _search(ctx: Context, rows: list[BatchRow], execution_id: str) -> int:
     """Look for rows in the provider's list: how many are found there."""
-    if not rows:
-        return 0
     wanted = {row.batch_id: row for row in rows}
-    found = 0
-    for batch in ctx.provider.list():
-        row = wanted.pop(batch.metadata.get(METADATA_BATCH_ID, ""), None)
-        if row is not None and _created(ctx, row, batch, execution_id, found=True):
-            found += 1
-        if not wanted:
-            break
-    return found
+    return sum(_created(ctx, wanted[name], batch, execution_id, found=True) for name, batch in _in_list(ctx, wanted))
 
 
 def _created(ctx: Context, row: BatchRow, batch: ProviderBatch, execution_id: str, *, found: bool) -> bool:
@@ -238,7 +271,5 @@ def _created(ctx: Context, row: BatchRow, batch: ProviderBatch, execution_id: st
     except CorruptData as error:  # the row was damaged since it was read; a poll finds its batch once it is mended
         ctx.on_event(events.RowUnreadable(execution_id=execution_id, batch_id=row.batch_id, error=error.message))
         return False
-    ctx.on_event(
-        events.BatchCreated(execution_id=execution_id, batch_id=row.batch_id, provider_batch_id=batch.id, found=found)
-    )
+    ctx.on_event(_found(execution_id, row, batch, found=found))
     return True

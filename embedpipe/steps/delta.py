@@ -20,18 +20,27 @@ from embedpipe.wire import Delta, FileHash, Result
 
 
 def is_whole(ctx: Context, result: Result) -> bool:
-    """Whether the delta of a terminal result is there and passes its hashes."""
+    """Whether the delta of a terminal result is there, is of that batch, and passes its hashes."""
     if not result.delta_key:
-        # The seed's failures have none. Neither have its partial results, but those have vectors to be read again.
-        return result.action is Action.HANDLE_FAILURE
+        return False
     try:
         delta = read_delta(ctx, result.delta_key, result.delta_sha256)
+        if delta.batch_id != result.batch_id:
+            return False
         for file in delta.files:
             with ctx.scratch() as folder:
                 download_checked(ctx, result.delta_key, delta, file.name, folder)
     except (CorruptData, NotFound):
         return False
     return True
+
+
+def needs_none(result: Result, row: BatchRow) -> bool:
+    """Whether it is a failure of the seed's design, which has no delta. Its partial results have vectors to be read again.
+
+    A batch of ours has records to account for, whoever wrote the register: it is polled again.
+    """
+    return result.action is Action.HANDLE_FAILURE and not result.delta_key and row.request_count is None
 
 
 def store(

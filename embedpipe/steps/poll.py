@@ -12,7 +12,7 @@ import attrs
 
 from embedpipe import events
 from embedpipe.errors import CorruptData, NewerSchema, NotFound, PreconditionFailed, Unauthorized
-from embedpipe.lifecycle import TERMINAL_ACTIONS, Status
+from embedpipe.lifecycle import TERMINAL_ACTIONS, Action, Status
 from embedpipe.model import BatchRow, ProviderBatch
 from embedpipe.stages import poll as decide
 from embedpipe.stages.conclude import Conclusion, conclude, may_be_too_large, retry_lines, was_alone
@@ -69,6 +69,8 @@ def poll(ctx: Context, *, batch_id: str, execution_id: str) -> Reference:
     row = ctx.table.get_many([batch_id]).get(batch_id)
     if row is None:
         raise NotFound(f"Batch {batch_id} has no row in the table.", hint="Was it deleted by hand?", batch_id=batch_id)
+    if terminal and register is not None and delta.needs_none(register, row):
+        return reference
     if row.model is not None and row.dimensions is not None:
         check_collection(ctx.kind, ctx.model, (row.model, row.dimensions))
     look = _Poll(ctx=ctx, row=row, register=register, execution_id=execution_id, damaged=terminal)
@@ -78,9 +80,13 @@ def poll(ctx: Context, *, batch_id: str, execution_id: str) -> Reference:
 
 
 def _read_register(ctx: Context, batch_id: str) -> tuple[Result | None, str | None]:
-    """The register and its etag. A damaged one counts as none and is written over: polling again says the same."""
+    """The register and its etag. A damaged one counts as none and is written over: polling again says the same.
+
+    So does one that says that it could not be read, which others may have put there.
+    """
     try:
-        return read_result(ctx, batch_id) or (None, None)
+        register, etag = read_result(ctx, batch_id) or (None, None)
+        return (None if register and register.action is Action.UNREADABLE_RESULT else register), etag
     except NewerSchema:
         raise
     except CorruptData:

@@ -81,7 +81,7 @@ def submit(
         )
     )
     on_claimed(batch_ids)
-    done = retry.call(lambda: finish(ctx, execution_id=execution_id), policy, ctx.clock)
+    done = retry.call(lambda: finish(ctx, execution_id=execution_id, fresh=batch_ids), policy, ctx.clock)
     return SubmitCounts(
         execution_id=execution_id,
         seq=seq,

@@ -192,7 +192,8 @@ def open_arrow(path: Path, schema: pa.Schema | None = None) -> Iterator[ArrowFil
     """
     with _mapped(path) as source:
         try:
-            reader = pa.ipc.open_file(source)
+            # From the map as a buffer: a file is read by threads of Arrow's, which costs a tenth of a millisecond each time.
+            reader = pa.ipc.open_file(source.read_buffer())
         except (pa.ArrowException, OSError) as error:
             raise _corrupt(path, str(error)) from None
         odd = schema is not None and _misfit(reader.schema, schema)

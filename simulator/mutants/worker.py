@@ -18,8 +18,8 @@ from simulator.mutants.loader import install
 
 @click.command()
 @click.argument("name")
-@click.option("--scenario", default="overlap")
-@click.option("--faults", default="all")
+@click.option("--scenario", default="mix")
+@click.option("--faults", default="mix")
 @click.option("--seed", "base", default=1)
 @click.option("--runs", default=200)
 def main(name: str, scenario: str, faults: str, base: int, runs: int) -> None:
@@ -32,17 +32,20 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
     """Runs from `base` on, until one fails."""
     from simulator.plan import plan_of, scenario_named
     from simulator.runs import Verdict, run
+    from simulator.scenarios import turn
     from simulator.shrink import shrink
 
-    named = scenario_named(scenario)
     began = time.process_time()
     for at in range(runs):
-        outcome = run(named, base + at, faults)
+        name_now, profile = turn(scenario, faults, base + at)
+        named = scenario_named(name_now)
+        outcome = run(named, base + at, profile)
         if outcome.verdict is not Verdict.HELD:
             found_s = time.process_time() - began
             small = shrink(plan_of(named, outcome))
             return {
                 "mutant": name,
+                "scenario": named.name,
                 "seeds": at + 1,
                 "seconds": round(found_s, 2),
                 "verdict": outcome.verdict,

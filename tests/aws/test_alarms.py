@@ -72,6 +72,14 @@ def pending(world: SmallWorld) -> None:
     run(world, "e")
 
 
+def refused(world: SmallWorld) -> None:
+    """There is no credit, for days; nothing fails."""
+    world.provider.behaviour = lambda *_: Behaviour(create=CreateFault.REFUSED)
+    submit(world, records("a", "1"), "s", Functions(world))
+    world.clock.sleep(PENDING_MAX_S)
+    run(world, "e")
+
+
 def damaged(key_part: str, step: str) -> Callable[[SmallWorld], None]:
     """Just before a step, everything whose key has that part is damaged."""
 
@@ -105,6 +113,7 @@ HAPPENS: Mapping[str, Callable[[SmallWorld], None]] = {
     "listed_oldest_s": pending,
     "result_unreadable_events": damaged("/result.json", "normalize"),
     "row_unreadable_events": row_damaged,
+    "waiting_oldest_s": refused,
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from embedpipe import flow
 from embedpipe.aws import handlers
 from embedpipe.aws.template import files, template
-from embedpipe.errors import CorruptData
+from embedpipe.errors import CorruptData, InvalidInput
 from embedpipe.model import WORD
 from tests.aws.cloud import BUCKET, REGION, TABLE, make_stores, services
 
@@ -64,6 +64,13 @@ def test_what_goes_wrong_is_raised_and_a_container_lives_on() -> None:
     first = handlers._context()
     assert handlers.list_pending({"execution_id": "e"}, None)["total_batches"] == 0
     assert handlers._context() is first
+
+
+@pytest.mark.usefixtures("_started")
+def test_a_refused_record_is_named_by_its_object_and_line() -> None:
+    handlers._context().objects.put("in/words.jsonl", b'{"id": "a", "text": "x"}\n{"id": "b"}\n')
+    with pytest.raises(InvalidInput, match=f"^{BUCKET}/in/words.jsonl:2: has no 'text'"):
+        handlers.submit({"execution_id": "e", "records_s3_key": "in/words.jsonl"}, None)
 
 
 def test_every_command_of_the_template_is_a_handler() -> None:

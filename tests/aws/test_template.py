@@ -18,7 +18,8 @@ from embedpipe.aws.permissions import FUNCTIONS
 from embedpipe.aws.settings import Choices
 from embedpipe.aws.state_machine import placeholders
 from embedpipe.aws.template import files, statements, template
-from embedpipe.layout import SEED
+from embedpipe.errors import ConfigError
+from embedpipe.layout import SEED, Layout
 from embedpipe.model import LINE, WORD, Kind
 from embedpipe.retry import RetryPolicy
 
@@ -74,6 +75,39 @@ def test_the_machine_may_read_the_items_that_its_maps_read() -> None:
     assert "elsewhere/{}/batches.json" in json.dumps(files(WORD, chosen)["ingest.asl.json"])
 
 
+@pytest.mark.parametrize(
+    ("changed", "variable"), [({}, "OPENAI_API_KEY"), ({"provider.api_version": "2026-01-01"}, "AZURE_OPENAI_API_KEY")]
+)
+def test_the_key_is_where_the_provider_s_sdk_looks_for_it(changed: dict[str, object], variable: str) -> None:
+    """In the functions that ask the provider and in no other; a version of the secret that is named brings it anew."""
+    made = template(WORD, Choices(changed=changed))["Resources"]
+    given = {
+        name: body["Properties"]["Environment"]["Variables"]
+        for name, body in made.items()
+        if "Environment" in body.get("Properties", {})
+    }
+    assert set(given) == {"SubmitFunction", "CreatePendingFunction", "PollFunction"}
+    for variables in given.values():
+        assert list(variables) == [variable]
+        assert variables[variable]["Fn::Sub"].endswith(":${ProviderKeyVersion}}}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        (Kind("intermediate"), SEED),
+        (WORD, attrs.evolve(SEED, requests="intermediate/{batch_id}/request.jsonl")),
+        (WORD, attrs.evolve(SEED, snapshot="intermediate/{database}/{version}/")),
+    ],
+    ids=["kind", "requests", "snapshot"],
+)
+def test_nothing_that_is_to_stay_is_put_where_old_objects_are_removed(kind: Kind, layout: Layout) -> None:
+    (rule, *_) = template(WORD)["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule["Prefix"] == "intermediate/"
+    with pytest.raises(ConfigError, match="emptied after 14 days"):
+        template(kind, Choices(layout=layout))
+
+
 def test_every_step_has_its_permissions_and_a_function() -> None:
     steps = {step.name for step in (*flow.SUBMIT, *flow.INGEST)}
     assert set(FUNCTIONS) == steps
@@ -85,7 +119,13 @@ def test_every_step_has_its_permissions_and_a_function() -> None:
 
 def test_no_function_may_touch_more_than_our_bucket_table_and_index() -> None:
     for actions in FUNCTIONS.values():
-        for statement in statements(actions):
+        for statement in statements(actions, SEED.index_name):
+            if "dynamodb:Query" in statement["Action"]:
+                assert statement == {
+                    "Effect": "Allow",
+                    "Action": ["dynamodb:Query"],
+                    "Resource": {"Fn::Sub": "${Table.Arn}/index/GSI1"},
+                }
             assert "Bucket" in json.dumps(statement["Resource"]) or "Table" in json.dumps(statement["Resource"])
             assert not any("*" in action for action in statement["Action"])
 

@@ -65,6 +65,29 @@ def test_what_is_set_goes_with_it(run: Run, tmp_path: Path) -> None:
     assert "elsewhere" not in (tmp_path / "deploy" / "embedpipe.toml").read_text()
 
 
+def test_written_anew_with_its_own_file_the_settings_stay(run: Run, tmp_path: Path) -> None:
+    """Those of the provider, too, which mean nothing without its backend; the model is a parameter of the stack."""
+    out = tmp_path / "deploy"
+    (tmp_path / "mine.toml").write_text("""
+        [provider]
+        backend = "openai"
+        base_url = "https://mine.openai.azure.com"
+        model = "deployed"
+        dimensions = 256
+        send_dimensions = true
+        api_version = "2026-01-01"
+        [limits]
+        creates_per_minute = 30
+    """)
+    arguments = ("aws", "template", "--kind", "word", "--out", str(out), "--config")
+    assert run(*arguments, str(tmp_path / "mine.toml")).exit_code == 0
+    before = (out / "embedpipe.toml").read_text()
+    assert run(*arguments, str(out / "embedpipe.toml"), "--force").exit_code == 0
+    assert (out / "embedpipe.toml").read_text() == before
+    parameters = json.loads((out / "template.json").read_text())["Parameters"]
+    assert [parameters[name]["Default"] for name in ("Model", "Dimensions")] == ["text-embedding-3-small", 1536]
+
+
 def test_the_image_has_every_file_that_it_names() -> None:
     """The Dockerfile copies what lies beside it, to where the functions look for it."""
     copied = re.findall(r"^COPY (\S+) \$\{LAMBDA_TASK_ROOT\}/$", str(files(WORD)["Dockerfile"]), re.MULTILINE)

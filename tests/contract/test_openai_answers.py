@@ -65,6 +65,9 @@ NONSENSE = [
     lambda: Response("\xff", media_type="application/json"),
     lambda: document(),
     lambda: document(id=7, status="completed"),
+    lambda: document(id="a/b", status="completed"),
+    lambda: document(id="x" * 1_000_000, status="completed"),
+    lambda: Response('{"id": "\\ud800", "status": "completed"}', media_type="application/json"),
     lambda: document(id="batch_1", status=None),
     lambda: Response(status_code=204),
     lambda: Response(status_code=304),
@@ -84,6 +87,17 @@ def test_an_answer_that_makes_no_sense_is_no_answer(tmp_path: Path, answer: Call
         ):
             with pytest.raises(Unavailable):
                 call()
+        port.close()
+
+
+@pytest.mark.parametrize("file_id", [None, "a/b", "x" * 1_000_000])
+def test_a_file_whose_id_can_t_be_asked_for_is_not_used(tmp_path: Path, file_id: str | None) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(line("r0"))
+    with server.running(Odd([document(id=file_id, status="processed")]).app()) as url:
+        port = OpenAIProvider(CLOCK, base_url=url)
+        with pytest.raises(Unavailable, match=r"Uploading a file.*provider\.base_url"):
+            port.upload(path)
         port.close()
 
 

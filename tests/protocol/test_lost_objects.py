@@ -274,14 +274,22 @@ def test_a_retry_is_made_of_what_was_submitted(damage):
     settle(world, texts("a b", "1"))
 
 
-def test_a_lost_table_is_put_again_without_paying_again():
-    """The rows are gone while their batches run: the ledger names them, and their registers the provider's batches."""
+@pytest.mark.parametrize("polled", [True, False])
+@pytest.mark.parametrize("dead", [None, "table.put_new", "provider.list"])
+def test_a_lost_table_is_put_again_without_paying_again(polled, dead):
+    """The rows are gone while their batches run: the ledger names them, and their registers the provider's batches.
+
+    Where nobody has polled them yet, the provider's list does; also to the next process, where one dies over it.
+    """
     world = SmallWorld(behaviours(SLOW, SLOW))
     world.pipeline().submit(records("a b c d", "1"))
-    world.pipeline().ingest()
+    if polled:
+        world.pipeline().ingest()
     paid = len(world.provider.paid)
     world.table.__init__()  # type: ignore[misc]  # as if the file had been deleted
     assert world.pipeline().open_rows() == ()
+    if dead is not None:
+        assert dies(lambda: Faults().after(dead, crash).pipeline(world).ingest())
     settle(world, texts("a b c d", "1"))
     assert len(world.provider.paid) == paid == 2
 

@@ -87,6 +87,11 @@ def test_where_inline_ends_is_a_setting(count: int, inline: bool) -> None:
         ({"total_batches": 3}, "says 3 batches and names 2"),
         ({"total_batches": 0}, "says 0 batches and names 2"),
         ({"batches": [{"index": 0, "batch_id": "a"}, {"index": 1, "batch_id": "a"}]}, "names batch 'a' more than once"),
+        ({"batches": [{"index": 0, "batch_id": "a"}, {"index": 1, "batch_id": "../x"}]}, "batch_id '../x' is refused"),
+        (
+            {"batches": [{"index": 0, "batch_id": "a"}, {"index": 1, "batch_id": "x" * 1_000_000}]},
+            "names what is no batch",
+        ),
     ],
 )
 def test_a_manifest_that_does_not_match_is_refused(changed: dict[str, Any], problem: str) -> None:

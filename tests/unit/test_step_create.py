@@ -14,6 +14,7 @@ from embedpipe.errors import PreconditionFailed, Unauthorized
 from embedpipe.events import BatchCreated
 from embedpipe.lifecycle import Status
 from embedpipe.model import Kind, Record
+from embedpipe.steps.create import BUDGET_S
 from tests.harness import Faults, crash, dies
 from tests.worlds import SmallWorld
 
@@ -34,6 +35,21 @@ def test_rows_of_another_collection_are_left_alone() -> None:
     assert dies(lambda: Faults().before("provider.upload", crash).pipeline(there).submit(RECORDS))
     assert here.pipeline().ingest().created == 0
     assert (here.provider.files, here.provider.creates, statuses(there)) == ({}, [], ["INTENT"] * 3)
+
+
+def test_what_a_call_has_no_time_for_is_created_by_a_later_one() -> None:
+    """A function that is ended in the middle of a create leaves an ambiguity behind."""
+    world = quick()
+
+    def slow() -> None:
+        world.clock.sleep(BUDGET_S * 2 / 3)
+
+    faults = Faults().before("provider.create", slow).before("provider.create", slow, nth=2)
+    report = faults.pipeline(world).submit(RECORDS)
+    assert (report.created, report.waiting) == (2, 1)
+    assert statuses(world) == ["INTENT", "PENDING", "PENDING"]
+    assert world.pipeline().run().embedded == len(RECORDS)
+    assert world.violations(settled=True) == []
 
 
 class Blind:

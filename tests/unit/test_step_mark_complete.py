@@ -65,10 +65,11 @@ def settles(world: SmallWorld) -> None:
 
 
 def test_the_delta_of_another_batch_proves_nothing() -> None:
-    """In it the record is rejected; in its own batch it is not."""
+    """In it the record is rejected; in its own batch it is not. Polling again does not mend it: it gives another retry set."""
     world, (first, second) = polled(some("a"), some("a", "2"), error=REFUSED)
     other = claim(world, second)
-    said = claim(world, first, delta_key=other.delta_key, delta_sha256=other.delta_sha256)
+    changes = {"delta_key": other.delta_key, "delta_sha256": other.delta_sha256, "retry_sha256": "another"}
+    said = claim(world, first, **changes)
     found = reasons(world)
     assert list(found) == [first]
     assert f"is the delta of batch '{second}'" in found[first]
@@ -119,8 +120,9 @@ def test_a_retry_whose_files_say_something_else_keeps_its_parent_open(file: str)
 
 @pytest.mark.parametrize("vectors", [0, 3])
 def test_a_result_without_a_delta_proves_nothing(vectors: int) -> None:
+    """Where polling again does not mend it: here because it gives another retry set."""
     world, (name,) = polled(some("abc"))
-    nothing = {"delta_key": None, "delta_id": None, "delta_sha256": None}
+    nothing = {"delta_key": None, "delta_id": None, "delta_sha256": None, "retry_sha256": "another"}
     said = claim(world, name, action=Action.HANDLE_FAILURE, embedding_count=vectors, **nothing)
     assert "names no delta" in reasons(world)[name]
     assert status(world, name) is Status.PENDING

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
@@ -11,11 +13,19 @@ from embedpipe.errors import CorruptData, NotFound, Unauthorized
 from embedpipe.events import ItemFailed
 from embedpipe.layout import SEED
 from embedpipe.lifecycle import Action
-from embedpipe.model import Record
+from embedpipe.limits import Limits
+from embedpipe.model import Kind, Record
+from embedpipe.steps.chunk import process, split
+from embedpipe.steps.list_pending import list_pending
+from embedpipe.steps.mark_complete import mark_complete
+from embedpipe.steps.merge import final_merge
+from embedpipe.steps.normalize import normalize
 from embedpipe.steps.poll import poll
+from embedpipe.steps.submit import submit
 from embedpipe.wire import Result
-from tests.harness import Faults, crash, dies
-from tests.worlds import SmallWorld
+from tests.harness import Faults, crash, dies, lose_answer
+from tests.protocol.scenes import keys
+from tests.worlds import CONFIG, SmallWorld
 
 RECORDS = [Record(id=name, text=f"text {name}") for name in "abc"]
 LATER = ItemError(status_code=500, code="server_error", message="later")
@@ -42,6 +52,70 @@ def test_a_whole_result_is_not_made_again() -> None:
     stored = {info.key for info in world.objects.list("")}
     assert polled(world, name, "second") == before
     assert {info.key for info in world.objects.list("")} == stored
+
+
+@pytest.mark.parametrize("key", ["../x/", "a\x00b/", "s3://other/x/", "x" * 2_000, "\ud800/"])
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_delta_key_that_is_none_costs_nobody_else(key: str, mended: bool) -> None:
+    """Whatever step meets it: the poll that mends it, or, where polls fail, the merge and the mark."""
+    world = SmallWorld(lambda _, __: QUICK, config=attrs.evolve(CONFIG, limits=Limits(requests_per_batch=1)))
+    world.pipeline().submit(RECORDS)
+    (name, *_) = [row.batch_id for row in world.pipeline().open_rows()]
+    before = polled(world, name)
+    said = attrs.evolve(before, delta_key=key, delta_sha256=None)
+    world.objects.put(SEED.result_key(name), said.dump())
+    ctx = world.pipeline().context
+    if mended:
+        assert polled(world, name).delta_key not in (key, before.delta_key)
+    submit(ctx, [], execution_id="s")
+    listed = list_pending(ctx, execution_id="e")
+    for batch in listed.pending_batches or ():
+        if batch.batch_id != name:
+            polled(world, batch.batch_id)
+    done = normalize(ctx, execution_id="e")
+    chunked = split(ctx, execution_id="e", poll_results_s3_key=done.poll_results_s3_key)
+    for index in range(chunked.total_chunks):
+        process(ctx, execution_id="e", index=index)
+    final_merge(ctx, execution_id="e", poll_results_s3_key=done.poll_results_s3_key)
+    marked = mark_complete(ctx, execution_id="e", poll_results_s3_key=done.poll_results_s3_key)
+    assert marked.batches_marked == (len(RECORDS) if mended else len(RECORDS) - 1)
+    world.pipeline().run()
+    assert world.violations(settled=True) == []
+
+
+def test_the_delta_of_another_collection_is_neither_merged_nor_taken_for_a_result() -> None:
+    """Its batch is polled again; where that fails, the merge leaves the delta out, and mark the batch open."""
+    world, name = submitted()
+    other = SmallWorld(kind=Kind("notes", database="letters", collection="letters"), seed="other")
+    other.objects = world.objects
+    other.pipeline().run([Record(id="x", text="of another"), Record(id="y", text="of another, too")])
+    (theirs,) = [key.removesuffix("delta.json") for key in keys(other, "letters/delta/") if key.endswith("delta.json")]
+    said = {"action": "process_results", "batch_status": "completed", "embedding_count": 2, "delta_key": theirs}
+    world.objects.put(SEED.result_key(name), json.dumps({"batch_id": name, **said}).encode())
+    failing = Faults().before("provider.retrieve", lose_answer).before("provider.retrieve", lose_answer, nth=2)
+    failing = failing.before("provider.retrieve", lose_answer, nth=3)
+    assert failing.pipeline(world).ingest().marked == 0
+    assert world.observe().catalog == {}
+    world.pipeline().run()
+    assert sorted(world.observe().catalog) == [record.id for record in RECORDS]
+    assert world.violations(settled=True) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"action": "unreadable_result", "reason": "another poller's"},
+        {"action": "handle_failure", "batch_status": "failed", "embedding_count": 0},
+    ],
+    ids=lambda said: said["action"],
+)
+def test_what_another_poller_says_of_a_batch_of_ours_is_not_the_end(said: dict[str, object]) -> None:
+    """Neither is how a result of ours looks, and its records have to be accounted for."""
+    world, name = submitted()
+    world.objects.put(SEED.result_key(name), json.dumps({"batch_id": name, **said}).encode())
+    assert polled(world, name).action is Action.PROCESS_RESULTS
+    assert world.pipeline().run().embedded == len(RECORDS)
+    assert world.violations(settled=True) == []
 
 
 def test_a_damaged_delta_is_made_again_with_the_same_retry_set_or_not_at_all() -> None:

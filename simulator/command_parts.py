@@ -1,0 +1,101 @@
+"""What the commands of `embedpipe simulate` share: options, the progress line, exit codes, and where plans are kept."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from embedpipe.errors import full_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.plan import Plan
+    from simulator.sweep import Failure, Tally
+
+__all__ = ["EXITS", "HELD", "kept", "progress", "told", "write"]
+
+HELD: Final = 0
+EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
+"""Verdict -> exit code."""
+HEARTBEAT_S: Final = 10.0
+
+
+scenario_option: Final = click.option(
+    "--scenario",
+    default="small",
+    show_default=True,
+    metavar="NAME",
+    help="small, overlap, texts, versions, seed62, backlog1500, or mix: they take turns.",
+)
+faults_option: Final = click.option(
+    "--faults",
+    default="all",
+    show_default=True,
+    metavar="PROFILE",
+    help="all, none, storm, crashes, answers, races, rot or mix.",
+)
+jobs_option: Final = click.option(
+    "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes side by side."
+)
+out_option: Final = click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the plans of failing runs go."
+)
+
+
+def told(total: Tally, out: Path | None, *, quiet: bool = False) -> int:
+    """Write the plans of failing runs down, say where, and give the exit code."""
+    for failure in total.failures:
+        path = kept(failure, out)
+        if not quiet:
+            click.echo(f"{failure.verdict}: seed {failure.seed}, {len(failure.plan.strikes)} faults; plan {path}")
+            click.echo("".join(f"  {line}\n" for line in failure.broken[:5]), nl=False)
+            click.echo(f"Next: embedpipe simulate shrink {path}")
+    return EXITS[total.failures[0].verdict] if total.failures else HELD
+
+
+def kept(failure: Failure, out: Path | None) -> Path:
+    """Write the plan of a failing run."""
+    path = (out or Path()) / f"{failure.plan.scenario}-{failure.seed}.plan.json"
+    write(path, failure.plan)
+    return path
+
+
+def write(path: Path, plan: Plan) -> None:
+    """Write a plan to a file."""
+    with full_disk(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(plan.dump(), encoding="utf-8")
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[Tally, int], None]]:
+    """A line that is written over on a terminal, and a line now and then elsewhere. It takes what there is, and of how many."""
+    if quiet or sys.stderr is None:
+        yield lambda _, __: None
+        return
+    from embedpipe.backends.system import SystemClock
+
+    clock = SystemClock()
+    terminal = sys.stderr.isatty()
+    began = last = clock.monotonic_s()
+
+    def show(total: Tally, runs: int) -> None:
+        nonlocal last
+        now = clock.monotonic_s()
+        line = f"{total.runs:,} of {runs:,} runs, {total.runs / max(now - began, 1e-3):,.0f}/s, {total.faults:,} faults"
+        line += f", {total.virtual_s / 3_600:,.0f} h of virtual time, {len(total.failures)} failures"
+        if terminal:
+            click.echo(f"\r{line}", nl=False, err=True)
+        elif now - last >= HEARTBEAT_S:
+            last = now
+            click.echo(line, err=True)
+
+    yield show
+    if terminal:
+        click.echo("\r\033[K", nl=False, err=True)

@@ -1,0 +1,91 @@
+"""Every crash of one run, one after another: each effect, before it happens, after it, and half-way where it has halves.
+
+A pair is a crash and then a second one, in what follows the first: what the second strikes is read from the trace of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from typing import Final
+
+import attrs
+
+from simulator.effects import Happened
+from simulator.faults import EFFECTS, Fault, Strike
+from simulator.plan import Plan, code_digest, replay
+from simulator.runs import Verdict
+from simulator.sweep import Failure, Tally, counted
+
+__all__ = ["crashed", "crashes_of"]
+
+CRASHES: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF)
+CHUNK: Final = 8
+"""Runs that a process takes at a time."""
+
+
+def crashes_of(trace: Sequence[Happened], *, after_us: int = -1) -> list[Strike]:
+    """Each crash that is possible in a trace, but for what happens when faults have stopped."""
+    return [
+        Strike(actor=line.actor, effect=line.effect, nth=line.nth, fault=fault)
+        for line in trace
+        if line.at_us > after_us and not line.actor.startswith(("resubmit-", "settle-"))
+        for fault in CRASHES
+        if fault in EFFECTS[line.effect]
+    ]
+
+
+def crashed(
+    *,
+    scenario: str,
+    seed: int,
+    pairs: bool = False,
+    limit: int | None = None,
+    jobs: int = 1,
+    on_progress: Callable[[Tally, int], None] = lambda _, __: None,
+) -> Tally:
+    """Run a scenario once for each crash that its faultless run can meet, and with `pairs` for each second one as well.
+
+    `limit`: at most so many runs of each kind. `on_progress` gets what there is so far, and how many runs there will be.
+    """
+    start = Plan(scenario=scenario, seed=seed, code=code_digest())
+    clean, _ = replay(start)
+    singles = [attrs.evolve(start, strikes=(strike,)) for strike in crashes_of(clean.trace)][:limit]
+    total = Tally()
+    with ProcessPoolExecutor(jobs) as pool:
+        for part in _mapped(pool, jobs, singles):
+            total += part
+            on_progress(total, len(singles))
+        if pairs:
+            doubled = list(islice((plan for single in singles for plan in _seconds(single)), limit))
+            for part in _mapped(pool, jobs, doubled):
+                total += part
+                on_progress(total, len(singles) + len(doubled))
+    return total
+
+
+def _seconds(plan: Plan) -> Iterator[Plan]:
+    outcome, _ = replay(plan)
+    (first,) = plan.strikes
+    struck_us = next((line.at_us for line in outcome.trace if line.fault and line.actor == first.actor), 0)
+    for strike in crashes_of(outcome.trace, after_us=struck_us):
+        yield attrs.evolve(plan, strikes=(first, strike))
+
+
+def _mapped(pool: ProcessPoolExecutor, jobs: int, plans: Sequence[Plan]) -> Iterator[Tally]:
+    parts = [plans[at : at + CHUNK] for at in range(0, len(plans), CHUNK)]
+    return map(_chunk, parts) if jobs == 1 else pool.map(_chunk, parts)
+
+
+def _chunk(plans: Sequence[Plan]) -> Tally:
+    total = Tally()
+    for plan in plans:
+        outcome, stale = replay(plan)
+        broken = outcome.broken + tuple(f"{where} was never met" for where in stale)
+        verdict = Verdict.NONDETERMINISM if stale else outcome.verdict
+        failures = (
+            (Failure(seed=plan.seed, verdict=verdict, broken=broken, plan=plan),) if verdict is not Verdict.HELD else ()
+        )
+        total += counted(outcome, failures=failures)
+    return total

@@ -1,0 +1,142 @@
+"""What only a simulator can judge, since it knows what the provider really did and what was submitted last.
+
+`verify` judges by what the stores hold, as an auditor of a real deployment has to. Here the provider's own books are open:
+which lines it has, what it refused, what it still had when it was given up. Each finding is one line, the guarantee first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+import attrs
+import numpy as np
+
+from embedpipe.backends.memory.behaviour import FOR_EVER, SILENT
+from embedpipe.backends.memory.job import Job, fates, vector_of
+from embedpipe.model import EmbeddingModel, Record
+from embedpipe.ports import VectorRows
+from verify.observation import World as Observed
+
+__all__ = ["Evidence", "judged"]
+
+READ: Final = frozenset({"completed", "expired", "cancelled"})
+"""Ends of a batch whose files are read."""
+
+
+@attrs.frozen(kw_only=True)
+class Evidence:
+    """What is known when all has ended."""
+
+    observed: Observed
+    jobs: Sequence[Job]
+    """All batches that the provider made."""
+    submitted: Mapping[str, Record]
+    """By id, as the submission had it that was the last to move the ledger."""
+    rows: VectorRows | None
+    """What the published collection holds."""
+    model: EmbeddingModel
+    attempts_max: int
+    waits_were_whole: bool
+    """Where a clock was hours ahead, or nothing moved for hours, a wait may have ended after one look: that is no fault of
+    the pipeline's."""
+
+
+def judged(evidence: Evidence) -> list[str]:
+    """What does not hold."""
+    rules = [_misrouted, _forgotten, _claimed_twice, _rejected_for_nothing]
+    if evidence.waits_were_whole:
+        rules += [_thrown_away, _given_up]
+    return [line for rule in rules for line in rule(evidence)]
+
+
+def _misrouted(evidence: Evidence) -> Iterator[str]:
+    """The provider makes a vector of the text alone, so a vector under another text shows."""
+    rows, model = evidence.rows, evidence.model
+    if rows is not None:
+        for name, text, vector in zip(rows.ids, rows.documents, rows.vectors, strict=True):
+            if not np.array_equal(vector, vector_of(model.name, text or "", model.dimensions)):
+                yield f"G2: record {name} has the vector of another text"
+
+
+def _forgotten(evidence: Evidence) -> Iterator[str]:
+    """The last text of a record counts, unless the provider refuses it."""
+    rows = evidence.rows
+    stands = dict(zip(rows.ids, rows.documents, strict=True)) if rows is not None else {}
+    refused = {name for delta in evidence.observed.deltas.values() for name in delta.rejected}
+    for name, record in evidence.submitted.items():
+        if stands.get(name) != record.text and name not in refused:
+            yield f"G6: record {name} has the text {stands.get(name)!r}, and {record.text!r} was submitted last"
+
+
+def _claimed_twice(evidence: Evidence) -> Iterator[str]:
+    """One claim is of one batch; and what stands, or is about to, isn't submitted again with the same content."""
+    observed = evidence.observed
+    batches: dict[tuple[str, int, int], set[str]] = defaultdict(set)
+    roots: dict[str, dict[int, bytes]] = defaultdict(dict)
+    for batch_id, records in observed.records.items():
+        for record in records:
+            batches[record.id, record.claim.seq, record.claim.attempt].add(batch_id)
+            if record.claim.attempt == 1:
+                roots[record.id][record.claim.seq] = record.content_hash
+    for (name, seq, attempt), found in batches.items():
+        if len(found) > 1:
+            yield f"G5: record {name} is in {len(found)} batches under claim {seq}.{attempt}"
+    embedded = {(name, claim.seq) for delta in observed.deltas.values() for name, claim in delta.vectors.items()}
+    for name, claims in roots.items():
+        for before, after in pairwise(sorted(claims)):
+            if claims[before] == claims[after] and (name, before) in embedded:
+                yield f"G5: record {name} was claimed under seq {after}, and seq {before} embedded the same content"
+
+
+def _rejected_for_nothing(evidence: Evidence) -> Iterator[str]:
+    """A record is rejected for what the provider said of it, or of its line, or after as many tries as there are."""
+    jobs = _by_batch(evidence)
+    for delta in evidence.observed.deltas.values():
+        for name, entry in delta.rejected.items():
+            spent = entry.reason == "attempts_exhausted" and entry.tries >= evidence.attempts_max
+            if not spent and not any(_refused(job, name) for job in jobs.get(delta.delta.batch_id, ())):
+                batch = delta.delta.batch_id
+                yield f"G9: record {name} of batch {batch} was rejected for nothing that it did: {entry.reason}"
+
+
+def _refused(job: Job, name: str) -> bool:
+    names = [request.custom_id for request in job.requests]
+    if job.issues or job.behaviour.outcome == "failed":
+        named = {issue.line for issue in (job.issues or job.behaviour.issues)}
+        return len(names) == 1 or (name in names and names.index(name) + 1 in named)
+    error = fates(job).get(name, SILENT)
+    return error is not None and error.status_code is not None and 400 <= error.status_code < 500
+
+
+def _thrown_away(evidence: Evidence) -> Iterator[str]:
+    """Every line that the provider has is in the delta. Lines of nobody may stand in for some that come late."""
+    for batch_id, jobs in _by_batch(evidence).items():
+        register = evidence.observed.registers.get(batch_id)
+        delta = evidence.observed.deltas.get(register.delta_key or "") if register else None
+        for job in jobs:
+            if delta is None or delta.delta.batch_status not in READ or job.behaviour.extra_lines:
+                continue
+            if job.id != (register.openai_batch_id if register else None):
+                continue
+            answered = {request.custom_id for request in job.requests} - fates(job).keys()
+            if lost := answered - delta.vectors.keys():
+                yield f"G9: {len(lost)} vectors of batch {batch_id} were thrown away, that of {min(lost)} among them"
+
+
+def _given_up(evidence: Evidence) -> Iterator[str]:
+    """A batch that the provider had all the time is not lost."""
+    for batch_id, jobs in _by_batch(evidence).items():
+        register = evidence.observed.registers.get(batch_id)
+        known = any(job.behaviour.unknown_retrieves < FOR_EVER for job in jobs)
+        if known and register is not None and register.batch_status == "lost":
+            yield f"G5: batch {batch_id} was given up as lost, and the provider has it"
+
+
+def _by_batch(evidence: Evidence) -> dict[str, list[Job]]:
+    found: dict[str, list[Job]] = defaultdict(list)
+    for job in evidence.jobs:
+        found[job.metadata.get("batch_id", "")].append(job)
+    return found

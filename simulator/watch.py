@@ -1,0 +1,163 @@
+"""What must hold at every moment, checked where the stores change: cheap, and named by the event that broke it.
+
+The guarantees are judged at the end, where a later step may have mended what an earlier one broke for a while, or hidden it.
+Here stand the rules that no step may break even for a moment: what is final stays, what counts only grows, what is named is
+there. It sees the services from inside, so a write whose answer was lost counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from embedpipe.backends.memory.job import Job
+from embedpipe.backends.memory.objects import MemoryBlobStore
+from embedpipe.backends.memory.provider import MemoryProvider
+from embedpipe.backends.memory.table import MemoryBatchTable
+from embedpipe.lifecycle import OPEN, TERMINAL, TERMINAL_ACTIONS, TRANSITIONS, Status
+from embedpipe.model import BatchRow, ProviderBatch
+
+__all__ = ["Watch", "WatchedObjects", "WatchedProvider", "WatchedTable"]
+
+MOVES: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
+
+
+@attrs.define
+class Watch:
+    """What was seen to be broken, each in one line, with the guarantee first."""
+
+    now: Callable[[], str]
+    broken: list[str] = attrs.field(factory=list)
+
+    def saw(self, guarantee: str, what: str) -> None:
+        """Note it."""
+        self.broken.append(f"{guarantee}: {what}, at {self.now()}")
+
+
+class WatchedTable(MemoryBatchTable):
+    """Rows only go forward, and a row that ends names retries that are there."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def update(self, batch_id: str, changes: Mapping[str, object], *, status: Status, revision: int) -> BatchRow:
+        """As the port says."""
+        row = super().update(batch_id, changes, status=status, revision=revision)
+        if status != row.status and (status, row.status) not in MOVES:
+            self._watch.saw("G3", f"the row of {batch_id} went from {status} to {row.status}")
+        if status in TERMINAL:
+            self._watch.saw("G3", f"the row of {batch_id} was changed after its end")
+        lacking = set(row.retry_batch_ids) - self.get_many(row.retry_batch_ids).keys()
+        if row.status in TERMINAL and lacking:
+            self._watch.saw("G2", f"the row of {batch_id} ended before its retry {min(lacking)} was stored")
+        return row
+
+
+class WatchedProvider(MemoryProvider):
+    """A batch is created only for a row that says so, and once, unless somebody was told of a doubt."""
+
+    table: MemoryBatchTable
+    watch: Watch
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All batches that it has made, oldest first."""
+        return list(self._jobs.values())
+
+    def create(self, input_file_id: str, metadata: Mapping[str, str]) -> ProviderBatch:
+        """As the port says."""
+        batch_id = metadata.get("batch_id", "")
+        row = self.table.get_many([batch_id]).get(batch_id)
+        if row is None or row.status is not Status.CREATING:
+            self.watch.saw("G5", f"a create for {batch_id}, whose row is {row.status if row else 'not there'}")
+        if any(create.metadata.get("batch_id") == batch_id for create in self.paid):
+            self.watch.saw("G5", f"a second create for {batch_id}")
+        return super().create(input_file_id, metadata)
+
+
+class WatchedObjects(MemoryBlobStore):
+    """Objects by what their keys say they are."""
+
+    def __init__(self, table: MemoryBatchTable, watch: Watch, **options: Any) -> None:
+        super().__init__(**options)
+        self._table = table
+        self._watch = watch
+
+    def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        """As the port says."""
+        before = self._objects.get(key)
+        etag = super().put(key, data, if_none_match=if_none_match, if_match=if_match)
+        if before is not None and before.data != data:
+            for pattern, rule in RULES:
+                if pattern.fullmatch(key):
+                    rule(self, key, before.data, data)
+        return etag
+
+    def final(self, key: str, before: bytes, after: bytes) -> None:  # noqa: ARG002  whatever they are, they differ
+        """It may be written again, and only as it is."""
+        self._watch.saw("G6", f"{key} was overwritten with something else")
+
+    def register(self, key: str, before: bytes, after: bytes) -> None:
+        """A terminal result stays, or is one again with the same retry set."""
+        old, new = _read(before), _read(after)
+        if old.get("action") not in TERMINAL_ACTIONS:
+            return
+        if new.get("action") not in TERMINAL_ACTIONS:
+            self._watch.saw("G3", f"{key} went from {old['action']} back to {new.get('action')}")
+        elif old.get("retry_sha256") != new.get("retry_sha256"):
+            self._watch.saw("G2", f"{key} has another retry set than before")
+
+    def pointer(self, key: str, before: bytes, after: bytes) -> None:
+        """Versions are counted up."""
+        if _read(after)["n"] <= _read(before)["n"]:
+            self._watch.saw("G6", f"{key} went from version {_read(before)['version']} to {_read(after)['version']}")
+
+    def ledger(self, key: str, before: bytes, after: bytes) -> None:
+        """Claims are counted up, and an entry stays until all that it became has ended."""
+        old, new = _read(before), _read(after)
+        if new["seq"] < old["seq"]:
+            self._watch.saw("G6", f"{key} went from seq {old['seq']} back to {new['seq']}")
+        names = [entry["execution_id"] for entry in new["submitters"]]
+        if len(set(names)) < len(names):
+            self._watch.saw("G7", f"{key} has a submission of {names[-1]} twice")
+        kept = {entry["batch_id"] for entry in new["open"]}
+        for name in sorted({entry["batch_id"] for entry in old["open"]} - kept):
+            if unfinished := self._unfinished(name):
+                self._watch.saw("G2", f"{key} dropped {name} while {unfinished} was open")
+
+    def _unfinished(self, batch_id: str) -> str | None:
+        """A batch that has not ended: this one, or a retry of it."""
+        waiting = [batch_id]
+        while waiting:
+            name = waiting.pop()
+            row = self._table.get_many([name]).get(name)
+            if row is None or row.status in OPEN:
+                return name
+            waiting += row.retry_batch_ids
+        return None
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.json.decode(data)
+    return document
+
+
+RULES: Final = tuple(
+    (re.compile(pattern), rule)
+    for pattern, rule in (
+        (r"poll_results/[^/]+/result\.json", WatchedObjects.register),
+        (r"[^/]+/snapshot/latest\.json", WatchedObjects.pointer),
+        (r"[^/]+/snapshot/[^/]+/.+", WatchedObjects.final),
+        (r"[^/]+/submissions/[^/]+/head\.json", WatchedObjects.ledger),
+        (r"[^/]+/delta/.+", WatchedObjects.final),
+        (r"requests/.+", WatchedObjects.final),
+        (r"manifests/[^/]+/batches\.json", WatchedObjects.final),
+        (r"chunks/.+", WatchedObjects.final),
+    )
+)
+"""What a key is, and what may become of the object there."""
