@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "repair": ("verify.repair.command:repair", "Mend what an audit has found: plan, apply, undo."),
     "doctor": ("verify.sources.command:doctor", "Read a little of each source, and say what to fix."),
     "iam-policy": ("verify.sources.command:iam_policy", "Print the policy that an audit of AWS needs."),
+    "inject": ("verify.inject.command:inject", "Plant a fault in a copy of a root, to see the alarm go off."),
     "explain": ("verify.audit.command:explain", "Say what a finding means and what mends it."),
 }
 """Name -> where it is defined, and its line in the help."""

@@ -11,12 +11,11 @@ import attrs
 
 from embedpipe.config import Config
 from embedpipe.errors import NotFound
-from embedpipe.model import Kind, kind_named
+from embedpipe.model import kind_named
 from verify.audit.catalogue import RULES, Rule, rule
-from verify.audit.enumeration import kind_of
 from verify.audit.findings import WrongQuestion
 from verify.inject.ground import CannotPlant
-from verify.inject.local import copied, ground_of
+from verify.inject.local import copied, ground_of, moved
 from verify.inject.mutators import MUTATORS, Mutator
 from verify.inject.plant import Plant
 from verify.observation import observe
@@ -39,7 +38,7 @@ class Injected:
     variant: str
     copy: str
     changed: tuple[str, ...]
-    """`objects:KEY`, `row:BATCH_ID`, `vectors:DATABASE/COLLECTION`, `provider:ID`."""
+    """`objects:KEY`, `row:BATCH_ID`, `vectors:DATABASE/COLLECTION`, `provider`."""
     batch_ids: tuple[str, ...]
     """Those that `check` has to name; none where the fault is one of the collection or of a listing."""
 
@@ -76,7 +75,7 @@ def inject(
     try:
         for way in ways:
             try:
-                return _planted(code.upper(), way, _moved(config, copy), copy, kind, seed)
+                return _planted(code.upper(), way, moved(config, copy), copy, kind, seed)
             except _Unfit as error:
                 reasons.append(error.why)
                 if error.dirty:
@@ -98,13 +97,11 @@ def _ways(found: list[Mutator], code: str, seed: int, variant: str | None) -> li
         return [*found[start:], *found[:start]]
     chosen = [way for way in found if way.__name__ == variant]
     if not chosen:
-        raise WrongQuestion(
-            f"{code} has no variant {variant[:60]!a}.", hint=f"Use one of {', '.join(PLANTED[code])}."
-        )
+        raise WrongQuestion(f"{code} has no variant {variant[:60]!a}.", hint=f"Use one of {', '.join(PLANTED[code])}.")
     return chosen
 
 
-class _Unfit(Exception):  # noqa: N818  it goes no further than this module
+class _Unfit(Exception):
     """One way is none for this root."""
 
     def __init__(self, why: str, *, dirty: bool) -> None:

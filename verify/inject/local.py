@@ -1,7 +1,7 @@
 """A copy of a root on this machine, and its stores opened so that faults can be planted in them.
 
-The rule: only what lies in the copy is ever opened for writing. A root with a store elsewhere, or with a link that leads out of it,
-is refused, since a copy would share that with the original.
+The rule: only what lies in the copy is ever opened for writing. A root with a store elsewhere, or with a link that leads out of
+it, is refused, since a copy would share that with the original.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from embedpipe.assembly import Choice
 from embedpipe.config import Config
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from embedpipe.ports import VectorStore
     from verify.inject.ground import VectorEdits
 
-__all__ = ["copied", "ground_of"]
+__all__ = ["copied", "ground_of", "moved"]
 
 LOCAL: Final = {"objects": "files", "table": "sqlite", "vectors": "chroma", "provider": "local_model"}
 """Backends that lie in a root."""
@@ -69,6 +71,21 @@ def _inside(choice: Choice, root: Path) -> bool:
     return all(path.resolve().is_relative_to(root.resolve()) for path in paths)
 
 
+def moved(config: Config, copy: Path) -> Config:
+    """The configuration of the copy: each place in the root is the same place in the copy."""
+    changed: dict[str, Any] = {port: _moved_choice(getattr(config, port), config.root, copy) for port in LOCAL}
+    return attrs.evolve(config, root=copy, **changed)
+
+
+def _moved_choice(choice: Choice, root: Path, copy: Path) -> Choice:
+    options = dict(choice.options)
+    for name in PATHS:
+        place = Path(str(options[name])).resolve() if name in options else None
+        if place is not None and place.is_relative_to(root.resolve()):
+            options[name] = copy.absolute() / place.relative_to(root.resolve())
+    return attrs.evolve(choice, options=options)
+
+
 @contextmanager
 def ground_of(config: Config, kind: Kind, version: str) -> Iterator[Ground]:
     """The stores of a copied root, and nothing that lies elsewhere. `version` is what it publishes; empty: nothing."""
@@ -76,7 +93,9 @@ def ground_of(config: Config, kind: Kind, version: str) -> Iterator[Ground]:
     mine = {port: each for port, each in choices.items() if each.backend == LOCAL[port] and _inside(each, config.root)}
     missing = [port for port in NEEDED if port not in mine]
     if missing:
-        raise WrongQuestion(f"{config.root} has no {missing[0]} of its own.", hint="Is its configuration the original's?")
+        raise WrongQuestion(
+            f"{config.root} has no {missing[0]} of its own.", hint="Is its configuration the original's?"
+        )
     made = opened(config, mine, config.layout)
     try:
         home = Path(str(config.vectors.options.get("root", ""))) / kind.database

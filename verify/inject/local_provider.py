@@ -1,4 +1,4 @@
-"""The local provider of a copied root, made to say something else: its files are changed, as `backends.local_model` lays them out."""
+"""The local provider of a copied root, made to say something else: its files are changed as `backends.local_model` has them."""
 
 from __future__ import annotations
 

@@ -105,9 +105,9 @@ class MemoryVectorEdits:
             raise CorruptData(f"Error finding id {wanted[0]!a}.")
 
         if how is Broken.ROWS_GONE:
-            whole.get = lambda wanted: given([name for name in wanted if name not in ids])  # type: ignore[method-assign]
+            whole.get = lambda wanted: given([name for name in wanted if name not in ids])  # type: ignore[assignment, method-assign]
         elif how is Broken.READING_FAILS:
-            whole.get = fail  # type: ignore[method-assign]
+            whole.get = fail  # type: ignore[assignment, method-assign]
         elif how is Broken.COUNT_DIFFERS:
             whole.count = lambda: count - 3  # type: ignore[method-assign]
         else:

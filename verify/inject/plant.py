@@ -37,7 +37,7 @@ class Plant:
         self.touched: set[str] = set()
         """What was chosen to be damaged: batches and their retries, executions, the collection."""
         self.changed: dict[str, None] = {}
-        """What was changed, in order: `objects:KEY`, `row:BATCH_ID`, `vectors:DATABASE/COLLECTION`, `provider:ID`."""
+        """What was changed, in order: `objects:KEY`, `row:BATCH_ID`, `vectors:DATABASE/COLLECTION`, `provider`."""
 
     # --- choosing --------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Plant:
         self.table.write_raw(item)
 
     def write_row(self, batch_id: str, **changes: Any) -> None:
-        """Change attributes of an item by the names of `BatchRow`; None removes one. Its index keys follow a change of status."""
+        """Change attributes of an item by the names of `BatchRow`; None removes one. Index keys follow a change of status."""
         layout = self.layout
         named = {layout.attributes.get(name, name): value for name, value in changes.items()}
         item = {**self.item(batch_id), **named}
@@ -207,6 +207,7 @@ class Plant:
         """What the provider says. `CannotPlant` where that is not a part of the root."""
         if self._ground.provider is None:
             raise CannotPlant("Its provider is elsewhere, so what the provider says can't be changed in a copy.")
+        self.changed["provider"] = None
         return self._ground.provider
 
     def change_catalog(self, change: Callable[[Any], Any]) -> None:

@@ -57,7 +57,8 @@ def pending_without_a_name(plant: Plant) -> set[str]:
 @plants("B702")
 def unreadable_row(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING, Status.COMPLETED)
-    plant.write_row(row.batch_id, **plant.random.choice([{"attempt": "odd"}, {"status": "DONE"}, {"revision": 1.5}]))
+    odd: list[dict[str, object]] = [{"attempt": "odd"}, {"status": "DONE"}, {"revision": 1.5}]
+    plant.write_row(row.batch_id, **plant.random.choice(odd))
     return {row.batch_id}
 
 
