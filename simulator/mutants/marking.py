@@ -93,7 +93,6 @@ MARKING: Final = (
             "        ctx.table.put_new(early)\n"
             "        hashes = [\n            _put_once(ctx, ctx.layout.requests_key(retry.batch_id), requests, folder),\n",
         ),
-        missed="Its parent is still open, so whoever marks it next stores the files; a create without them costs nothing.",
     ),
     mutant(
         "retry_named_by_execution",
