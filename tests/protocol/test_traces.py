@@ -386,6 +386,24 @@ def test_t10_wherever_two_writers_die(place):
     settle(world, texts("r s", "1"))
 
 
+def test_t10_a_merge_that_has_nothing_of_its_own_keeps_the_journal_of_the_dead():
+    """E0 listed before "2" was submitted, so it merges what E1's journal names and nothing else; then it dies, too."""
+    world = SmallWorld(behaviours(QUICK_ONE, SLOW))
+    world.pipeline().run(records("r", "1"))
+    world.pipeline().submit(records("s", "1"))
+
+    def die_with_another_text():
+        world.pipeline().submit(records("r", "2"))
+        assert dies(Faults().after("collection.upsert", crash).pipeline(world).ingest)
+
+    faults = Faults().before("objects.put", die_with_another_text, on="/poll_results.json")
+    faults.after("collection.upsert", crash)
+    assert dies(faults.pipeline(world).ingest)
+    faults.assert_struck()
+    world.pipeline().submit(records("r", "1"))
+    settle(world, texts("r s", "1"))
+
+
 def test_t17_a_loser_never_touches_a_winners_files():
     """E1 is about to move the pointer when E2 publishes: both built version 2 on version 1."""
     world = SmallWorld(QUICK)
