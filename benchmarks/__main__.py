@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks import audit, aws_calls, handler, ingest_calls, join, many, merge, parse, plan, start, whole
+from benchmarks import audit, aws_calls, handler, ingest_calls, join, many, merge, parse, plan, simulate, start, whole
 from benchmarks.measure import Figure
 
 TABLE = Path(__file__).with_name("README.md")
@@ -40,6 +40,7 @@ FULL: dict[str, Callable[[], list[Figure]]] = {
     "ingest_calls": ingest_calls.run,
     "handler": handler.run,
     "audit": audit.run,
+    "simulate": simulate.run,
 }
 LONG: dict[str, Callable[[], list[Figure]]] = {"audit": lambda: audit.run(vectors=audit.FULL_VECTORS)}
 """What `--full` runs in place of the usual: sizes that take minutes."""
@@ -55,6 +56,7 @@ QUICK: dict[str, Callable[[], list[Figure]]] = {
     "ingest_calls": lambda: ingest_calls.run(2),
     "handler": lambda: handler.run(60, 30, ["base64"]),
     "audit": lambda: audit.run(1, 1, 500, 50, rounds=1),
+    "simulate": lambda: simulate.run(2_000, 2, rounds=1),
 }
 
 

@@ -8,6 +8,7 @@ process that dies runs no `finally`; it is freed by `close`, when every effect i
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -32,7 +33,6 @@ class Actor:
     """One thread of control: an invocation, an execution, an operator."""
 
     __slots__ = (
-        "_greenlet",
         "counts",
         "ends_us",
         "error",
@@ -42,6 +42,7 @@ class Actor:
         "name",
         "result",
         "skew_us",
+        "thread",
         "waiters",
         "work",
     )
@@ -61,12 +62,12 @@ class Actor:
         """By how much the clock of its machine is ahead."""
         self.waiters: list[Actor] = []
         self.locks: list[Lock] = []
-        self._greenlet: Any = greenlet.greenlet(self._run, kernel.hub)
+        self.thread: Any = greenlet.greenlet(self._run, kernel.hub)
 
     @property
     def ended(self) -> bool:
         """Whether nothing of it will ever happen again."""
-        return self.killed or self._greenlet.dead
+        return self.killed or self.thread.dead
 
     def _run(self) -> None:
         try:
@@ -83,14 +84,10 @@ class Actor:
         self.counts[effect] = nth
         return nth
 
-    def switch(self) -> None:
-        """Let it go on until it waits."""
-        self._greenlet.switch()
-
     def free(self) -> None:
         """End it where it stands; it runs its `finally`s, and all that they would do is refused."""
-        if not self._greenlet.dead:
-            self._greenlet.throw(greenlet.GreenletExit)
+        if not self.thread.dead:
+            self.thread.throw(greenlet.GreenletExit)
 
 
 class Kernel:
@@ -136,19 +133,24 @@ class Kernel:
             return
         if actor.ends_us is not None and self.now_us + us > actor.ends_us:
             self.wake(actor, max(0, actor.ends_us - self.now_us))
-            self.pause(actor)
+            self.pause()
             self.die()
-        self.wake(actor, us)
-        self.pause(actor)
-
-    def pause(self, actor: Actor) -> None:
-        """Switch the current actor out until somebody wakes it."""
+        # `wake` and `pause`, written out: nothing is done as often.
+        self._order += 1
+        heapq.heappush(self._heap, (self.now_us + us, self._order, actor))
         if self.closed:
             raise greenlet.GreenletExit
         self.hub.switch()
         if self.closed:
             raise greenlet.GreenletExit
-        self.current = actor
+
+    def pause(self) -> None:
+        """Switch the current actor out until somebody wakes it; it is the current one then."""
+        if self.closed:
+            raise greenlet.GreenletExit
+        self.hub.switch()
+        if self.closed:
+            raise greenlet.GreenletExit
 
     def join(self, actors: Iterable[Actor]) -> None:
         """Wait until all have ended."""
@@ -158,7 +160,7 @@ class Kernel:
                 self._until_ended(actor)
             elif not actor.ended:
                 actor.waiters.append(me)
-                self.pause(me)
+                self.pause()
 
     def result_of(self, actor: Actor) -> Any:
         """What a joined actor returned; what it raised is raised, `Killed` where it was killed."""
@@ -196,11 +198,22 @@ class Kernel:
         for waiter in waiters:
             self.wake(waiter)
 
-    def run(self, *, until_us: int | None = None) -> None:
-        """Let actors go on, each at its moment, until none is left or the next is later than `until_us`."""
-        heap = self._heap
-        while heap and (until_us is None or heap[0][0] <= until_us):
-            self._step()
+    def run(self, *, until_us: int | None = None, most: int | None = None) -> None:
+        """Let actors go on, each at its moment, until none is left, the next is later than `until_us`, or `most` have."""
+        heap, pop = self._heap, heapq.heappop
+        last_us = math.inf if until_us is None else until_us
+        end = math.inf if most is None else self.moments + most
+        while heap and heap[0][0] <= last_us and self.moments < end:
+            moment_us, _, actor = pop(heap)
+            if actor.killed or actor.thread.dead:
+                continue
+            self.moments += 1
+            if self.moments > self._moments_max:
+                raise Overrun(f"{self._moments_max} moments, and {actor.name} goes on.")
+            self.now_us = moment_us
+            self.current = actor
+            actor.thread.switch()
+            self.current = None
         if until_us is not None:
             self.now_us = max(self.now_us, until_us)
 
@@ -208,19 +221,7 @@ class Kernel:
         while not actor.ended:
             if not self._heap:
                 raise Overrun(f"{actor.name} waits for what never comes.")
-            self._step()
-
-    def _step(self) -> None:
-        moment_us, _, actor = heapq.heappop(self._heap)
-        if actor.ended:
-            return
-        self.moments += 1
-        if self.moments > self._moments_max:
-            raise Overrun(f"{self._moments_max} moments, and {actor.name} goes on.")
-        self.now_us = moment_us
-        self.current = actor
-        actor.switch()
-        self.current = None
+            self.run(most=1)
 
     def close(self) -> None:
         """Free what is parked. Effects are refused from here on."""
@@ -245,7 +246,7 @@ class Lock:
         assert actor is not None, "only an actor can wait for a lock"
         while self._holder is not None:
             self._waiting.append(actor)
-            self._kernel.pause(actor)
+            self._kernel.pause()
         self._holder = actor
         actor.locks.append(self)
 
