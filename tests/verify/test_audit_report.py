@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 from embedpipe.backends.memory.behaviour import GOOD
 from embedpipe.lifecycle import Status
 from embedpipe.model import Kind, Record
+from embedpipe.wire import format_time
 from tests.protocol.scenes import SERVER_ERROR
 from tests.verify.auditing import audited, source_of
 from tests.verify.mutators import MUTATORS
@@ -219,6 +220,10 @@ def test_a_suppression_holds_for_one_object_until_it_expires() -> None:
     report = audited(plant.world, suppressions=[known])
     assert (report.verdict, [finding.code for finding in report.suppressed]) == ("clean", ["P201"])
     assert [line.family for line in report.coverage.lines if line.suppressed] == ["P"]
+    told = {"reason": "being restored", "expires": format_time(until)}
+    assert [finding.evidence["suppressed"] for finding in report.suppressed] == [told]
+    assert "being restored" in html.render(report)
+    assert "being restored" in sarif.render_report(report)
     over = attrs.evolve(known, expires=plant.world.clock.now())
     assert audited(plant.world, suppressions=[over]).verdict == "findings"
     other = attrs.evolve(known, object="another")

@@ -9,12 +9,13 @@ from typing import Final
 import attrs
 
 from embedpipe.errors import CorruptData, ServiceError
+from embedpipe.wire import format_time
 from verify.audit.causes import explained
 from verify.audit.checks import Moment, found
 from verify.audit.coverage import Ledger, State
 from verify.audit.findings import Finding
 from verify.audit.journeys import Trail, journeys
-from verify.audit.options import Options
+from verify.audit.options import Options, Suppression
 from verify.audit.report import Report, in_order
 from verify.audit.sources import Source
 from verify.audit.states import left_out
@@ -46,7 +47,18 @@ class Tally:
 
     def is_suppressed(self, finding: Finding) -> bool:
         """Whether somebody lives with it."""
-        return any(each.covers(finding, self.moment.now) for each in self.options.suppressions)
+        return self._suppression(finding) is not None
+
+    def _suppression(self, finding: Finding) -> Suppression | None:
+        """The first that covers it."""
+        return next((each for each in self.options.suppressions if each.covers(finding, self.moment.now)), None)
+
+    def _hidden(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """What is suppressed, with the reason and its end beside the evidence, so that every format tells them."""
+        for finding in findings:
+            if (each := self._suppression(finding)) is not None:
+                told = {"reason": each.reason, "expires": format_time(each.expires)}
+                yield attrs.evolve(finding, evidence={**finding.evidence, "suppressed": told})
 
     @contextmanager
     def covering(self, source: str, unit: str, families: Iterable[str]) -> Iterator[None]:
@@ -60,7 +72,6 @@ class Tally:
     def as_report(self, source: Source, trail: Trail, elapsed_s: float) -> Report:
         """All of it, in order, with causes and what is suppressed told apart."""
         findings = in_order(explained(self.findings))
-        hidden = tuple(finding for finding in findings if self.is_suppressed(finding))
         words = left_out(
             self.options.depth,
             provider=source.provider is not None,
@@ -73,8 +84,8 @@ class Tally:
             source=source.name,
             depth=self.options.depth,
             watermark=self.moment.now,
-            findings=tuple(finding for finding in findings if finding not in hidden),
-            suppressed=hidden,
+            findings=tuple(finding for finding in findings if not self.is_suppressed(finding)),
+            suppressed=tuple(self._hidden(findings)),
             coverage=self.ledger.coverage(words),
             calls=dict(sorted(source.calls.counts.items())),
             elapsed_s=elapsed_s,
