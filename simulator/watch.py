@@ -18,6 +18,7 @@ from embedpipe.backends.memory.job import Job
 from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.memory.table import MemoryBatchTable
+from embedpipe.layout import SEED
 from embedpipe.lifecycle import OPEN, TERMINAL, TERMINAL_ACTIONS, TRANSITIONS, Status
 from embedpipe.model import BatchRow, ProviderBatch
 
@@ -63,6 +64,8 @@ class WatchedProvider(MemoryProvider):
 
     table: MemoryBatchTable
     watch: Watch
+    registers: Callable[[str], dict[str, Any]]
+    """The register of a batch, as it is now; empty where it has none."""
 
     @property
     def jobs(self) -> list[Job]:
@@ -73,11 +76,16 @@ class WatchedProvider(MemoryProvider):
         """As the port says."""
         batch_id = metadata.get("batch_id", "")
         row = self.table.get_many([batch_id]).get(batch_id)
-        if row is None or row.status is not Status.CREATING:
+        if row is None or not (row.status is Status.CREATING or self._given_up(row)):
             self.watch.saw("G5", f"a create for {batch_id}, whose row is {row.status if row else 'not there'}")
         if any(create.metadata.get("batch_id") == batch_id for create in self.paid):
             self.watch.saw("G5", f"a second create for {batch_id}")
         return super().create(input_file_id, metadata)
+
+    def _given_up(self, row: BatchRow) -> bool:
+        """Whether its create was slow for so long that it counts as lost, and was reported: what it pays is known."""
+        register = self.registers(row.batch_id)
+        return row.status is Status.FAILED and register.get("batch_status") == "create_lost"
 
 
 class WatchedObjects(MemoryBlobStore):
@@ -97,6 +105,11 @@ class WatchedObjects(MemoryBlobStore):
                 if pattern.fullmatch(key):
                     rule(self, key, before.data, data)
         return etag
+
+    def register_of(self, batch_id: str) -> dict[str, Any]:
+        """The register of a batch; empty where it has none."""
+        stored = self._objects.get(SEED.result_key(batch_id))
+        return _read(stored.data) if stored else {}
 
     def final(self, key: str, before: bytes, after: bytes) -> None:  # noqa: ARG002  whatever they are, they differ
         """It may be written again, and only as it is."""

@@ -38,6 +38,7 @@ class Stores:
         self.objects = WatchedObjects(self.table, self.watch, clock=clock)
         self.provider = WatchedProvider(clock, dimensions=dimensions, behaviour=behaviour)
         self.provider.table, self.provider.watch = self.table, self.watch
+        self.provider.registers = self.objects.register_of
         self.vectors: MemoryVectorStore | Versions
         self.vectors = MemoryVectorStore(new_lock=lambda: Lock(kernel)) if in_place else Versions()
 

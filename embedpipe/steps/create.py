@@ -173,21 +173,21 @@ def _shown(error: EmbedpipeError) -> str:
 
 
 def _create(ctx: Context, row: BatchRow, execution_id: str) -> str:
-    now = ctx.clock.now()
-    if held_back(row.not_before, now):
+    if held_back(row.not_before, ctx.clock.now()):
         return "held_back"
     given_up, known = _known(ctx, row)
+    identity = root_id(ctx)  # now: nothing is to come between the claim and the create, whose time begins with it
     try:
         if row.input_file_id is None and known is None:  # given up: the file shows a poll that the project is ours
             row = _update(ctx, row, {"input_file_id": _upload(ctx, row)})
-        row = _update(ctx, row, claim_changes(now))
+        row = _update(ctx, row, claim_changes(ctx.clock.now()))
     except PreconditionFailed:
         return "lost_race"
     if known is not None:
         return "created" if _created(ctx, row, known, execution_id, found=True) else "lost_race"
     if given_up:
         return "lost_race"  # its create was given up as lost: it is listed as CREATING, and mark ends it
-    return _call_create(ctx, row, execution_id)
+    return _call_create(ctx, row, identity, execution_id)
 
 
 def _known(ctx: Context, row: BatchRow) -> tuple[bool, ProviderBatch | None]:
@@ -210,8 +210,8 @@ def _known(ctx: Context, row: BatchRow) -> tuple[bool, ProviderBatch | None]:
     return register.action in TERMINAL_ACTIONS, None
 
 
-def _call_create(ctx: Context, row: BatchRow, execution_id: str) -> str:
-    metadata = {METADATA_BATCH_ID: row.batch_id, METADATA_ROOT_ID: root_id(ctx)}
+def _call_create(ctx: Context, row: BatchRow, identity: str, execution_id: str) -> str:
+    metadata = {METADATA_BATCH_ID: row.batch_id, METADATA_ROOT_ID: identity}
     assert row.input_file_id is not None
     try:
         batch = ctx.provider.create(row.input_file_id, metadata)

@@ -151,7 +151,7 @@ SUBMISSION: Final = (
         "claim_after_create",
         "G5",
         "The row is written when there is something to write: after the create.",
-        ("steps.create", "        row = _update(ctx, row, claim_changes(now))\n", ""),
+        ("steps.create", "        row = _update(ctx, row, claim_changes(ctx.clock.now()))\n", ""),
         (
             "steps.create",
             '    return "created" if _created(ctx, row, batch, execution_id, found=False)',

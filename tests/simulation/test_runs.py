@@ -68,6 +68,19 @@ def test_a_crash_at_every_effect_of_a_run_comes_to_the_same_end() -> None:
     assert total.faults == total.runs
 
 
+def test_nothing_comes_between_the_claim_of_a_create_and_the_create() -> None:
+    """Found by a run: a read in between was slow, the create counted as lost meanwhile, and came after all."""
+    before: dict[str, str] = {}
+    created = 0
+    for seed in range(6):
+        for line in run(OVERLAP, seed, "none").trace:
+            if line.effect == "provider.create":
+                created += 1
+                assert before[line.actor] == "table.update", (seed, line)
+            before[line.actor] = line.effect
+    assert created > 6
+
+
 def test_a_second_crash_is_looked_for_after_the_first() -> None:
     total = crashed(scenario="small", seed=3, pairs=True, limit=6)
     assert total.runs == 12
