@@ -53,7 +53,8 @@ def drawn(trace: Sequence[Happened], *, marked: frozenset[int] = frozenset()) ->
 def _lane(actor: str) -> str:
     """One lane for an execution's walk, and one for each step of it."""
     parts = actor.split("/")
-    return parts[0] if len(parts) == 1 else f"{parts[0]}/{parts[-1].split('#')[0].split('[')[0]}"
+    first = parts[0].split("#")[0]
+    return first if len(parts) == 1 else f"{first}/{parts[-1].split('#')[0].split('[')[0]}"
 
 
 def _row(name: str, y: int, width: int, *, service: bool) -> str:

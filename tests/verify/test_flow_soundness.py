@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
@@ -206,7 +206,28 @@ def shape(document: Any) -> Any:
 
 def null_of_moto(event: Any, foretold: Value, definition: Any, found: Walk) -> bool:
     """Whether the event is moto's for null: it sends {}, also for a null that went on where the service would have failed."""
+    if not_put_into_a_null(definition, event):
+        return True
     return event == {} and (holds(foretold, None) or null_went_on(definition, found))
+
+
+def not_put_into_a_null(definition: Any, event: Any) -> bool:
+    """Whether a result may have been meant for a place inside a null of this event: moto leaves the document as it is then.
+
+    The service fails with States.ResultPathMatchFailure, which a Catch may lead on.
+    """
+    paths = (state.get("ResultPath") for state in definition["States"].values())
+    return any(isinstance(path, str) and _null_on_the_way(event, path.split(".")[1:-1]) for path in paths)
+
+
+def _null_on_the_way(event: Any, names: list[str]) -> bool:
+    for name in names:
+        if not isinstance(event, dict) or name not in event:
+            return False
+        event = event[name]
+        if event is None:
+            return True
+    return False
 
 
 def null_went_on(definition: Any, found: Walk) -> bool:
@@ -224,9 +245,31 @@ AFTER_THE_CALL = frozenset({"ResultSelector", "ResultPath", "OutputPath"})
 
 @settings(
     max_examples=EXAMPLES if settings.default.max_examples <= 100 else settings.default.max_examples,
+    # The engine has oddities that only chance finds: the thorough profile looks for more of them, not every run of the tests.
+    derandomize=settings.default.max_examples <= 100,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(made=machines(), document=DOCUMENTS, promised=st.booleans())
+@example(
+    made=(
+        {
+            "StartAt": "S0",
+            "States": {
+                "S0": {
+                    "Type": "Task",
+                    "Next": "T",
+                    "ResultPath": "$.a.key",
+                    "Resource": "arn:aws:lambda:eu-central-1:123456789012:function:S0",
+                    "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "T"}],
+                },
+                "T": {"Type": "Task", "Resource": "arn:aws:lambda:eu-central-1:123456789012:function:T", "End": True},
+            },
+        },
+        {"T": {}, "S0": None},
+    ),
+    document={"a": None},
+    promised=False,
+)
 def test_no_run_contradicts_a_certain_answer(engine: Engine, made: Any, document: Any, promised: bool) -> None:
     definition, outputs = made
     shapes = {name: shape(output) for name, output in outputs.items()} if promised else {}
@@ -246,7 +289,7 @@ def test_no_run_contradicts_a_certain_answer(engine: Engine, made: Any, document
         )
     report = analyse(machine, Question(fields=("key",), state="T"), contract)
     for state, event in engine.events:
-        if event == {} and null_went_on(definition, found):
+        if not_put_into_a_null(definition, event) or (event == {} and null_went_on(definition, found)):
             continue
         if state == "T" and isinstance(event, dict) and not isinstance(event.get("poll_results_data"), dict):
             real = Status.MISSING if "key" not in event else Status.NULL if event["key"] is None else Status.THERE
