@@ -40,6 +40,12 @@ faults_option: Final = click.option(
     metavar="PROFILE",
     help="all, none, storm, crashes, answers, races, rot or mix.",
 )
+mixed_scenario_option: Final = click.option(
+    "--scenario", default="mix", show_default=True, metavar="NAME", help="As of `simulate run`."
+)
+mixed_faults_option: Final = click.option(
+    "--faults", default="mix", show_default=True, metavar="PROFILE", help="As of `simulate run`."
+)
 jobs_option: Final = click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes side by side."
 )

@@ -17,6 +17,8 @@ from simulator.command_parts import (
     EXITS,
     faults_option,
     jobs_option,
+    mixed_faults_option,
+    mixed_scenario_option,
     out_option,
     progress,
     scenario_option,
@@ -201,8 +203,8 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
-@click.option("--scenario", default="mix", show_default=True, metavar="NAME", help="As of `simulate run`.")
-@click.option("--faults", default="mix", show_default=True, metavar="PROFILE", help="As of `simulate run`.")
+@mixed_scenario_option
+@mixed_faults_option
 @common
 def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
     """Plant bugs, one at a time, and say whether they are found, how soon, and how small it gets. Changes no file.

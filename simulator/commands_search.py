@@ -9,7 +9,7 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from simulator.command_parts import jobs_option, out_option, progress, told
+from simulator.command_parts import jobs_option, mixed_faults_option, mixed_scenario_option, out_option, progress, told
 
 if TYPE_CHECKING:
     from simulator.coverage import Coverage
@@ -52,8 +52,8 @@ def crashes(settings: Settings, out: Path | None, **asked: Any) -> int:
 @click.command()
 @click.option("--runs", default=1_000, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first.")
-@click.option("--scenario", default="mix", show_default=True, metavar="NAME", help="As of `simulate run`.")
-@click.option("--faults", default="mix", show_default=True, metavar="PROFILE", help="As of `simulate run`.")
+@mixed_scenario_option
+@mixed_faults_option
 @jobs_option
 @out_option
 @common

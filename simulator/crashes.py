@@ -15,6 +15,7 @@ import attrs
 from simulator.effects import Happened
 from simulator.faults import EFFECTS, Fault, Strike
 from simulator.plan import Plan, code_digest, replay
+from simulator.points import AFTERWARDS
 from simulator.runs import Verdict
 from simulator.sweep import Failure, Tally, counted
 
@@ -30,7 +31,7 @@ def crashes_of(trace: Sequence[Happened], *, after_us: int = -1) -> list[Strike]
     return [
         Strike(actor=line.actor, effect=line.effect, nth=line.nth, fault=fault)
         for line in trace
-        if line.at_us > after_us and not line.actor.startswith(("resubmit-", "settle-"))
+        if line.at_us > after_us and not line.actor.startswith(AFTERWARDS)
         for fault in CRASHES
         if fault in EFFECTS[line.effect]
     ]

@@ -13,8 +13,10 @@ from typing import Final
 from embedpipe import events
 from simulator.effects import Happened
 
-__all__ = ["POINTS", "points_of", "step_of"]
+__all__ = ["AFTERWARDS", "POINTS", "points_of", "step_of"]
 
+AFTERWARDS: Final = ("resubmit-", "settle-")
+"""How the names of actors begin that act when faults have stopped."""
 LOST_RACE: Final = "precondition_failed"
 
 

@@ -15,7 +15,7 @@ import attrs
 
 from simulator.effects import Happened
 from simulator.plan import Plan, code_digest, plan_of, replay, scenario_named
-from simulator.points import step_of
+from simulator.points import AFTERWARDS, step_of
 from simulator.runs import Outcome, Verdict, run
 from simulator.scenarios import turn
 
@@ -128,9 +128,7 @@ def counted(outcome: Outcome, *, failures: tuple[Failure, ...] = (), repeated: b
         virtual_s=outcome.virtual_s,
         met=Counter((step_of(strike.actor), strike.effect, str(strike.fault)) for strike in outcome.strikes),
         reached=Counter(
-            (step_of(line.actor), line.effect)
-            for line in outcome.trace
-            if not line.actor.startswith(("resubmit-", "settle-"))
+            (step_of(line.actor), line.effect) for line in outcome.trace if not line.actor.startswith(AFTERWARDS)
         ),
         points=Counter(outcome.points),
         failures=failures,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from simulator.effects import Happened
-from verify.formats.page.markup import shown
+from verify.formats.page.markup import shown, shown_plainly
 
 __all__ = ["drawn"]
 
@@ -68,8 +68,3 @@ def _event(event: Happened, x: int, top: int, bottom: int, *, marked: bool) -> s
     radius = 4 if event.fault or marked else 2.5
     title = f"<title>{shown_plainly(event.line())}</title>"
     return f'<g class="{kind}">{title}<path d="M{x} {top}V{bottom}"/><circle cx="{x}" cy="{top}" r="{radius}"/></g>'
-
-
-def shown_plainly(text: str) -> str:
-    """For a title, which can't have markup in it."""
-    return shown("".join(char if char.isprintable() else "?" for char in text))

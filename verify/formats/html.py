@@ -15,7 +15,7 @@ from typing import Final
 from verify.audit.findings import SEVERITIES
 from verify.audit.report import Report
 from verify.formats.page import coverage, findings, journeys
-from verify.formats.page.markup import code, number, shown
+from verify.formats.page.markup import code, number, shown, shown_plainly
 
 __all__ = ["render"]
 
@@ -38,15 +38,6 @@ def render(report: Report) -> str:
         f'<a class="skip" href="#main">Skip to the report</a>\n{_head(report)}\n'
         f'<main id="main">\n{_body(report)}\n</main>\n{_foot(report)}\n<script>{script}</script>\n</body>\n</html>\n'
     )
-
-
-def shown_plainly(text: str) -> str:
-    """For the title, which can't have markup in it.
-
-    >>> shown_plainly("</title>\\x00")
-    '&lt;/title&gt;?'
-    """
-    return shown("".join(char if char.isprintable() else "?" for char in text))
 
 
 def _policy(style: str, script: str) -> str:

@@ -9,7 +9,7 @@ import json
 from html import escape
 from typing import Final
 
-__all__ = ["code", "more", "number", "shown", "value"]
+__all__ = ["code", "more", "number", "shown", "shown_plainly", "value"]
 
 VALUE_CHARS_MAX: Final = 2_000
 """[ours] Of one value; bounds the page."""
@@ -28,6 +28,15 @@ def shown(text: str) -> str:
     return "".join(
         escape(char) if char.isprintable() else f'<span class="odd">U+{ord(char):04X}</span>' for char in text
     )
+
+
+def shown_plainly(text: str) -> str:
+    """For the title, which can't have markup in it.
+
+    >>> shown_plainly("</title>\\x00")
+    '&lt;/title&gt;?'
+    """
+    return shown("".join(char if char.isprintable() else "?" for char in text))
 
 
 def code(text: str) -> str:
