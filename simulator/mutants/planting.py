@@ -12,14 +12,13 @@ from embedpipe.errors import MisuseError
 __all__ = ["hunted"]
 
 
-def hunted(name: str, *, scenario: str, faults: str, seed: int, runs: int) -> dict[str, Any]:
-    """What the worker says. `MisuseError` where it ends badly: the patch does not fit the code."""
-    options = {"scenario": scenario, "faults": faults, "seed": seed, "runs": runs}
+def hunted(name: str, *, scenario: str, faults: str, seed: int, runs: int, bases: int = 1) -> list[dict[str, Any]]:
+    """What the worker says of each base of seeds. `MisuseError` where it ends badly: the patch does not fit the code."""
+    options = {"scenario": scenario, "faults": faults, "seed": seed, "runs": runs, "bases": bases}
     given = [f"--{option}={value}" for option, value in options.items()]
     command = [sys.executable, "-m", "simulator.mutants.worker", name, *given]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:] or ["no word"]
         raise MisuseError(f"The planted bug {name} could not be run: {last[0][:300]}")
-    found: dict[str, Any] = json.loads(ended.stdout)
-    return found
+    return [json.loads(line) for line in ended.stdout.splitlines()]
