@@ -203,6 +203,9 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
+@click.option(
+    "--bases", default=1, show_default=True, type=click.IntRange(1), help="Search so often, from seeds far apart."
+)
 @mixed_scenario_option
 @mixed_faults_option
 @common
@@ -223,16 +226,25 @@ def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
         raise InvalidInput(
             f"No planted bug is called {min(unknown)[:40]!a}.", hint=f"Use some of {', '.join(MUTANTS)}."
         )
-    found = [{**hunted(name, **asked), "missed_for": MUTANTS[name].missed} for name in names or MUTANTS]
+    found = []
+    for name in names or MUTANTS:
+        hunts = [{**hunt, "missed_for": MUTANTS[name].missed} for hunt in hunted(name, **asked)]
+        found += hunts
+        if not settings.json:
+            click.echo("".join(f"{name:28} {_hunt(hunt)}\n" for hunt in hunts), nl=False)
     if settings.json:
         click.echo(json_text(found))
-    else:
-        for each in found:
-            missed = f"not found ({each['missed_for']})" if each["missed_for"] else "not found"
-            said = missed if each["seeds"] is None else f"{each['verdict']} at run {each['seeds']}"
-            faults = f", {len(each['faults'])} faults" if each["seeds"] else ""
-            click.echo(f"{each['mutant']:28} {said}{faults}, {each['seconds']} s")
     return int(any(each["seeds"] is None and not each["missed_for"] for each in found))
+
+
+def _hunt(hunt: dict[str, Any]) -> str:
+    if hunt["seeds"] is None:
+        why = f" ({hunt['missed_for']})" if hunt["missed_for"] else ""
+        return f"not found{why}, {hunt['seconds']} s"
+    return (
+        f"{hunt['verdict']} at run {hunt['seeds']}, {hunt['seconds']} s; "
+        f"{len(hunt['faults'])} faults and {hunt['shrunk']['batches']} batches after {hunt['shrunk']['seconds']} s"
+    )
 
 
 simulate.add_command(crashes)

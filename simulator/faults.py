@@ -34,6 +34,7 @@ class Fault(StrEnum):
     DUPLICATE = "duplicate"  # the invocation is delivered twice
     ABORTED = "aborted"  # the execution is stopped by an operator
     SKEW = "skew"  # the clock of the machine that it runs on is wrong
+    FOREIGN = "foreign"  # the API key is another project's: what is ours is not there
 
 
 _ALWAYS: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.UNAVAILABLE, Fault.THROTTLED, Fault.SLOW, Fault.PAUSE)
@@ -52,9 +53,9 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "table.update": _WRITE,
     "provider.upload": _WRITE,
     "provider.create": _WRITE,
-    "provider.retrieve": _ALWAYS,
-    "provider.list": (*_ALWAYS, Fault.LAG),
-    "provider.content": _ALWAYS,
+    "provider.retrieve": (*_ALWAYS, Fault.FOREIGN),
+    "provider.list": (*_ALWAYS, Fault.LAG, Fault.FOREIGN),
+    "provider.content": (*_ALWAYS, Fault.FOREIGN),
     "provider.delete_file": _WRITE,
     "vectors.editing": _ALWAYS,
     "vectors.reading": _ALWAYS,

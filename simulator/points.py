@@ -56,6 +56,7 @@ LINES: Final[Mapping[str, Callable[[Happened], bool]]] = MappingProxyType(
         "an invocation was delivered twice": _struck("lambda.invoke", "duplicate"),
         "an execution was aborted": _struck("execution.state", "aborted"),
         "a clock was wrong": _struck("lambda.invoke", "skew"),
+        "the key was another project's": _struck("provider.retrieve", "foreign"),
         "a file came damaged": _struck("objects.download", "corrupt"),
         "a merge wrote a part": _struck("collection.upsert", "crash_half"),
         "a retry batch was stored": lambda line: (
