@@ -65,6 +65,7 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "collection.ids": _ALWAYS,
     "edition.seal": (*_WRITE, Fault.CRASH_HALF),
     "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.PAUSE, Fault.UNAVAILABLE, Fault.SKEW),
+    "lambda.update": (),  # a release comes when it comes
     "execution.state": (Fault.ABORTED, Fault.SLOW, Fault.PAUSE),
 }
 """Effect -> the faults that can happen there."""
