@@ -292,7 +292,7 @@ def _behaviour(seed: int, nth: int) -> Behaviour:
         absent_file_id="" if once_in(4, "absent") else None,
         unknown_retrieves=number(seed, "unknown", nth) % 2,
         unlisted_calls=number(seed, "unlisted", nth) % 3,
-        content_missing=int(once_in(6, "content")),
+        content_missing=FOR_EVER if once_in(12, "gone") else int(once_in(6, "content")),
         torn=once_in(5, "torn"),
         counts_silent=once_in(2, "silent"),
     )
