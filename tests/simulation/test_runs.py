@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -149,6 +154,23 @@ def test_a_plan_that_is_none_is_named(
 def test_an_unknown_profile_is_named() -> None:
     with pytest.raises(InvalidInput, match="sunshine"):
         World(1, "sunshine")
+
+
+def _connects() -> None:
+    with suppress(Exception):  # whatever a step makes of it, the run has to say it
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("trespass", "named"),
+    [(lambda: time.sleep(9), "time.sleep"), (lambda: time.time(), "time.time"), (_connects, "socket.")],
+)
+def test_a_step_that_leaves_its_world_is_named(trespass: Callable[[], object], named: str) -> None:
+    with World(1) as world:
+        world.spawn("mine", lambda: (logging.getLogger("quiet").warning("a record has a time"), trespass()))
+        with pytest.raises(InvalidInput, match=f"^mine calls {named}"):
+            world.run()
+        assert time.time() > world.clock.monotonic_s()  # outside of actors it is as before
 
 
 def test_minimal_keeps_what_fails() -> None:
