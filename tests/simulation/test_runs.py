@@ -110,11 +110,16 @@ print(hashlib.sha256("".join(lines).encode()).hexdigest())
 """
 
 
+OTHERS = [path for path in os.environ.get("OTHER_PYTHONS", "").split(os.pathsep) if path]
+"""Interpreters of other versions, each with the package's dependencies."""
+
+
+@pytest.mark.parametrize("python", [sys.executable, *OTHERS])
 @pytest.mark.parametrize("hash_seed", ["0", "1", "random"])
-def test_equal_seeds_give_equal_traces_in_every_process(hash_seed: str) -> None:
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+def test_equal_seeds_give_equal_traces_in_every_process(hash_seed: str, python: str) -> None:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [python, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     assert ended.stdout.strip() == digest(run(OVERLAP, 7, "storm"))
 
