@@ -1,6 +1,7 @@
 """One planted bug in a process of its own: runs seeds until one fails, and says which, after how long, and how small it gets.
 
 python -m simulator.mutants.worker NAME [--scenario small] [--faults all] [--seed 1] [--runs 200] [--bases 1]
+python -m simulator.mutants.worker NAME --plan FILE
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -29,9 +31,16 @@ APART: Final = 100_000
 @click.option("--seed", "base", default=1)
 @click.option("--runs", default=200)
 @click.option("--bases", default=1)
-def main(name: str, scenario: str, faults: str, base: int, runs: int, bases: int) -> None:
-    """Print one JSON line for each base of seeds."""
+@click.option("--plan", type=click.Path(path_type=Path))
+def main(name: str, scenario: str, faults: str, base: int, runs: int, bases: int, plan: Path | None) -> None:
+    """Print one JSON line for each base of seeds, or for a plan that is replayed."""
     install(MUTANTS[name].patches)
+    if plan is not None:
+        from simulator.plan import read_plan, replay
+
+        outcome, _ = replay(read_plan(plan))
+        sys.stdout.write(json.dumps({"mutant": name, "verdict": outcome.verdict, "broken": outcome.broken[:2]}) + "\n")
+        return
     for at in range(bases):
         sys.stdout.write(json.dumps(hunt(name, scenario, faults, base + at * APART, runs)) + "\n")
 
