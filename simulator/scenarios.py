@@ -214,6 +214,7 @@ MIX: Final = (
     *(("texts", "all"), ("versions", "all"), ("overlap", "all"), ("texts", "crashes"), ("versions", "races")),
     *(("overlap", "storm"), ("texts", "races"), ("overlap", "rot"), ("versions", "crashes"), ("small", "storm")),
     *(("texts", "storm"), ("overlap", "crashes"), ("overlap", "races"), ("versions", "none"), ("seed62", "all")),
+    *(("texts", "deaths"), ("seed62", "races")),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 
