@@ -194,7 +194,7 @@ def test_minimal_keeps_what_fails() -> None:
 )
 def test_a_planted_bug_is_found_and_made_small(name: str, most: int) -> None:
     """In a process of its own, since the code is changed before it is imported. A dead oracle would show here first."""
-    (found,) = hunted(name, scenario="mix", faults="mix", seed=1, runs=150)
+    (found,) = hunted(name, scenario="mix", faults="mix", seed=1_000, runs=60)
     assert found["seeds"] is not None, found
     assert len(found["faults"]) <= most
 
