@@ -17,14 +17,13 @@ from simulator.command_parts import (
     EXITS,
     faults_option,
     jobs_option,
-    mixed_faults_option,
-    mixed_scenario_option,
     out_option,
     progress,
     scenario_option,
     told,
     write,
 )
+from simulator.commands_mutants import mutants, mutate
 from simulator.commands_search import coverage, crashes
 
 if TYPE_CHECKING:
@@ -199,53 +198,7 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
     return EXITS[outcome.verdict]
 
 
-@simulate.command()
-@click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
-@click.option(
-    "--bases", default=1, show_default=True, type=click.IntRange(1), help="Search so often, from seeds far apart."
-)
-@mixed_scenario_option
-@mixed_faults_option
-@common
-def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
-    """Plant bugs, one at a time, and say whether they are found, how soon, and how small it gets. Changes no file.
-
-    Ends with 1 where one was not found that is not known to be out of reach.
-
-    \b
-    Example:
-      embedpipe simulate mutants lesser_claim_wins
-      embedpipe simulate mutants --runs 500 --faults storm
-    """
-    from simulator.mutants.catalogue import MUTANTS
-    from simulator.mutants.planting import hunted
-
-    if unknown := set(names) - MUTANTS.keys():
-        raise InvalidInput(
-            f"No planted bug is called {min(unknown)[:40]!a}.", hint=f"Use some of {', '.join(MUTANTS)}."
-        )
-    found = []
-    for name in names or MUTANTS:
-        hunts = [{**hunt, "missed_for": MUTANTS[name].missed} for hunt in hunted(name, **asked)]
-        found += hunts
-        if not settings.json:
-            click.echo("".join(f"{name:28} {_hunt(hunt)}\n" for hunt in hunts), nl=False)
-    if settings.json:
-        click.echo(json_text(found))
-    return int(any(each["seeds"] is None and not each["missed_for"] for each in found))
-
-
-def _hunt(hunt: dict[str, Any]) -> str:
-    if hunt["seeds"] is None:
-        why = f" ({hunt['missed_for']})" if hunt["missed_for"] else ""
-        return f"not found{why}, {hunt['seconds']} s"
-    return (
-        f"{hunt['verdict']} at run {hunt['seeds']}, {hunt['seconds']} s; "
-        f"{len(hunt['faults'])} faults and {hunt['shrunk']['batches']} batches after {hunt['shrunk']['seconds']} s"
-    )
-
-
 simulate.add_command(crashes)
 simulate.add_command(coverage)
+simulate.add_command(mutants)
+simulate.add_command(mutate)

@@ -20,6 +20,7 @@ from typing import Any, Final
 import attrs
 
 from simulator.mutants.operators import Mutation, mutations
+from simulator.mutants.survivors import survivor_of
 
 __all__ = ["Fate", "all_mutations", "mutated"]
 
@@ -46,11 +47,23 @@ class Fate:
         """killed, survived or not reached."""
         return "killed" if self.by else "survived" if self.reached else "not reached"
 
+    @property
+    def unlisted(self) -> bool:
+        """Whether nothing killed it, and nobody has said why."""
+        return not self.by and survivor_of(self.name) is None
+
+    @property
+    def verdict(self) -> str:
+        """What the table of survivors says of it."""
+        line = survivor_of(self.name)
+        return f"{line.word}: {line.reason}" if line is not None else "nobody has said why"
+
 
 def all_mutations(patterns: Sequence[str] = ()) -> list[Mutation]:
     """Those whose names fit one of the patterns; of all stages and steps where there is none."""
     found = find_spec("embedpipe")
-    assert found is not None and found.submodule_search_locations
+    assert found is not None
+    assert found.submodule_search_locations
     (root,) = found.submodule_search_locations
     paths = [path for folder in FOLDERS for path in sorted(Path(root, folder).glob("*.py"))]
     made = [one for path in paths for one in mutations(_name(path), path.read_text(encoding="utf-8"))]
