@@ -133,7 +133,7 @@ def _known(results: Path | None) -> dict[str, Fate]:
     try:
         found = [Fate(**json.loads(line)) for line in results.read_text(encoding="utf-8").splitlines()]
     except (ValueError, TypeError) as error:
-        raise CorruptData(f"{results} has a line that is no result: {error}.") from None
+        raise CorruptData(f"{results} has a line that is no result: {error}.", hint="Name another file.") from None
     return {fate.name: fate for fate in found}
 
 

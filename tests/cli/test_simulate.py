@@ -31,5 +31,5 @@ def test_results_of_mutations_are_kept_and_not_made_again(run: Run, tmp_path: Pa
     again = run(*asked)
     assert (again.exit_code, "by hang: 1" in again.stdout) == (0, True)
     kept.write_text("no JSON\n")
-    assert run(*asked).exit_code == 6
+    assert run(*asked).exit_code == 7
     assert run("simulate", "mutate", "nobody:*").exit_code == 5
