@@ -1,7 +1,8 @@
 """Mutations of a module's source: small changes that a slip of the hand could make, found in its syntax tree.
 
-Each is a replacement of one span of text, so the rest of the file stays as it is. Its name is the module, the function, the
-operator, and which one it is there: it outlives edits elsewhere. Text in its place notes that it was reached.
+What is only said, in errors and events, is left alone. Each is a replacement of one span of text, so the rest of the file stays
+as it is. Its name is the module, the function, the operator, and which one it is there: it outlives edits elsewhere. Text in its
+place notes that it was reached.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ class _Found:
         for condition in _conditions(node) if inside else ():
             yield self._mutation(condition, where, "condition", f"({REACHED} or (not ({self._text(condition)})))")
         for name, value in ast.iter_fields(node):
-            if isinstance(node, ast.JoinedStr):
-                continue  # before Python 3.12, what is in a formatted text does not know where it stands
+            if _says(node):
+                continue
             skipped = name in ("annotation", "returns", "decorator_list", "args") and not isinstance(node, ast.Call)
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST):
@@ -142,7 +143,7 @@ def _changes(node: ast.AST, text: Text) -> Iterator[tuple[str, str]]:
         yield "continue", f"{REACHED}; break"
     elif isinstance(node, ast.ExceptHandler) and node.type is not None:
         yield "except", f"({REACHED} or ())"
-    elif isinstance(node, DROPPED) and not _is_text(node):
+    elif isinstance(node, DROPPED) and not _only_says(node):
         yield "drop", REACHED
 
 
@@ -184,6 +185,8 @@ def _calls(node: ast.Call, text: Text) -> Iterator[tuple[str, str]]:
     given = [*map(text, node.args), *(_named(keyword, text) for keyword in node.keywords)]
     if isinstance(node.func, ast.Name) and node.func.id in CALLS:
         yield "call", f"{CALLS[node.func.id]}({', '.join(given)})"
+    if ast.unparse(node.func).rpartition(".")[2][:1].isupper():
+        return  # a value without one of its fields is seldom a program
     for at, keyword in enumerate(node.keywords, len(node.args)):
         if keyword.arg is not None:
             yield "argument", f"{text(node.func)}({', '.join(given[:at] + given[at + 1 :])})"
@@ -193,6 +196,12 @@ def _named(keyword: ast.keyword, text: Text) -> str:
     return f"**{text(keyword.value)}" if keyword.arg is None else f"{keyword.arg}={text(keyword.value)}"
 
 
-def _is_text(node: ast.stmt) -> bool:
-    """A docstring."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+def _says(node: ast.AST) -> bool:
+    """Whether what is in it is said and not done: errors and events, and texts, whose parts don't know where they stand."""
+    told = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("on_event")
+    return told or isinstance(node, ast.Raise | ast.JoinedStr)
+
+
+def _only_says(node: ast.stmt) -> bool:
+    """A docstring, or the report of an event."""
+    return isinstance(node, ast.Expr) and (isinstance(node.value, ast.Constant) or _says(node.value))
