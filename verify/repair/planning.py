@@ -25,6 +25,7 @@ from embedpipe.wire import (
     Result,
     Snapshot,
     dump_many,
+    encode,
     format_time,
 )
 from verify.audit.catalogue import RULES
@@ -35,7 +36,7 @@ from verify.audit.objects import envelope, envelopes
 from verify.audit.report import Report
 from verify.audit.sources import Source
 from verify.repair.plan import MERGE_AGAIN, Action, Do, Plan, Proposal
-from verify.repair.reading import Reader
+from verify.repair.reading import Reader, row_state
 
 __all__ = ["plan_repair"]
 
@@ -50,6 +51,7 @@ def plan_repair(source: Source, report: Report) -> Plan:
         steps += _steps(reader, finding)
     return Plan(
         source=source.name,
+        place=source.place,
         watermark=format_time(report.watermark),
         actions=tuple(_joined(step for step in steps if isinstance(step, Action))),
         proposals=tuple(dict.fromkeys(step for step in steps if isinstance(step, Proposal))),
@@ -303,7 +305,8 @@ def _reindexed(reader: Reader, finding: Finding) -> Iterator[Step]:
         yield Action(
             do=Do.REINDEX,
             target=batch_id,
-            saw=f"{row.status} {row.revision}",
+            saw=row_state(row),
+            body=encode({"status": row.status}).decode(),
             mends=(finding.code,),
             batch_ids=(batch_id,),
             reason="the index keys follow from the status",

@@ -17,7 +17,7 @@ from verify.audit.rows import healthy_rows
 from verify.audit.sources import Source
 from verify.repair.plan import Action, Do
 
-__all__ = ["Reader", "digest"]
+__all__ = ["Reader", "digest", "row_state"]
 
 
 class Reader:
@@ -105,6 +105,11 @@ class Reader:
         names = list(self.source.table.by_status(kind.batch_type, Status.COMPLETED))
         rows = healthy_rows(self.source.table, names)
         return tuple(name for name, row in rows.items() if isinstance(row, BatchRow) and row.serves(kind))
+
+
+def row_state(row: BatchRow) -> str:
+    """What the state of a row is known by."""
+    return f"{row.status} {row.revision}"
 
 
 def digest(body: bytes | None) -> str | None:
