@@ -15,9 +15,22 @@ from verify.audit.keys import is_id
 from verify.audit.objects import envelope
 from verify.audit.rows import healthy_rows
 from verify.audit.sources import Source
-from verify.repair.plan import Action, Do
+from verify.repair.plan import Action, Do, Proposal
 
-__all__ = ["Reader", "digest", "row_state"]
+__all__ = ["Reader", "Step", "digest", "proposed", "row_state"]
+
+Step = Action | Proposal
+
+
+def proposed(finding: Finding, advice: str, *, by_ingest: bool = False) -> Proposal:
+    """What a finding is left with where no action mends it."""
+    return Proposal(
+        code=finding.code,
+        location=finding.location,
+        batch_ids=finding.batch_ids,
+        advice=advice,
+        by_ingest=by_ingest,
+    )
 
 
 class Reader:

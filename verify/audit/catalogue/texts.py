@@ -191,8 +191,8 @@ TEXTS: Final[dict[str, Text]] = {
     "X302": Text(
         "an execution SUCCEEDED and did not mark what it should",
         "critical",
-        "S",
-        "Mark what is proven.",
+        "M",
+        "Run an ingest: it marks what is proven. Then find out why this execution did not.",
         True,
         "Marked, already complete and skipped with a reason do not add up to the eligible batches.",
         "Batches stay open, or are taken for done.",
