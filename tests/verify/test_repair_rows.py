@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -214,9 +215,9 @@ def test_a_journal_that_is_none_is_named(change: dict[str, object], error: type[
     list(apply_plan(plan, live))
     key = f"quarantine/{plan.id}/000000.json"
     plant.put_json(key, {**plant.json(key), **change})
-    for work in (lambda: list(apply_plan(plan, live)), lambda: list(undo(plan.id, live))):
+    for work in (partial(apply_plan, plan), partial(undo, plan.id)):
         with pytest.raises(error, match="000000.json"):
-            work()
+            list(work(live))
 
 
 @pytest.mark.parametrize("name", ["", "..", "0f3a9c1e5b7d2846", "repair.json", str(Path("a") / "b")])

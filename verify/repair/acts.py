@@ -37,7 +37,7 @@ class Act:
     is_back: Callable[[Action, bytes | None, Stores], bool] = lambda *_: False
     """Whether the target is as it was, given what was kept."""
     put_back: Callable[[Action, bytes | None, Stores], None] | None = None
-    """None where there is no way back, and `one_way` says why."""
+    """None where there is no way back, and `one_way` says why. `PreconditionFailed` where something newer stands there."""
     one_way: str = ""
 
 
@@ -71,23 +71,31 @@ def _bytes(action: Action) -> bytes:
 def _write(action: Action, stores: Stores) -> None:
     if action.saw is None:
         stores.objects.put(action.target, _bytes(action), if_none_match=True)
-        return
-    now = stores.objects.get(action.target)
-    if digest(now.data) != action.saw:
-        raise PreconditionFailed(f"{action.target} has changed.")
-    stores.objects.put(action.target, _bytes(action), if_match=now.etag)
+    else:
+        stores.objects.put(action.target, _bytes(action), if_match=_etag_of(action, action.saw, stores))
 
 
 def _unwrite(action: Action, before: bytes | None, stores: Stores) -> None:
+    etag = _etag_of(action, digest(_bytes(action)), stores)
     if before is None:
         stores.objects.delete(action.target)  # it was made here, and its body is in the journal
     else:
-        stores.objects.put(action.target, before, if_match=stores.objects.get(action.target).etag)
+        stores.objects.put(action.target, before, if_match=etag)
+
+
+def _etag_of(action: Action, wanted: str | None, stores: Stores) -> str:
+    """The etag of the target while its bytes are these. `PreconditionFailed` where they are not, or it is gone."""
+    try:
+        now = stores.objects.get(action.target)
+    except NotFound:
+        raise PreconditionFailed(f"{action.target} is gone.") from None
+    if digest(now.data) != wanted:
+        raise PreconditionFailed(f"{action.target} has changed.")
+    return now.etag
 
 
 def _move_away(action: Action, stores: Stores) -> None:
-    if _object_seen(action, stores) != action.saw:
-        raise PreconditionFailed(f"{action.target} has changed.")
+    _etag_of(action, action.saw, stores)  # a delete has no condition of its own
     stores.objects.delete(action.target)
 
 

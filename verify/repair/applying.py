@@ -122,7 +122,10 @@ def _undone(journal: _Journal, action: Action, stores: Stores) -> Done:
         return Done(action=action, came=Came.LEFT, why=act.one_way)
     before = journal.before()
     if act.is_done(action, stores):
-        act.put_back(action, before, stores)
+        try:
+            act.put_back(action, before, stores)
+        except PreconditionFailed as error:
+            return Done(action=action, came=Came.LEFT, why=error.message)
     elif journal.entry is not None and not journal.entry.ended and act.seen(action, stores) == action.saw:
         return Done(action=action, came=Came.LEFT, why="it was never done")
     elif not act.is_back(action, before, stores):
