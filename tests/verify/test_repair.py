@@ -203,11 +203,17 @@ def test_what_was_written_since_is_not_undone() -> None:
         list(undo("nobody", live))
 
 
-@pytest.mark.parametrize(
-    ("code", "effect"), [("P204", "objects.put poll"), ("P207", "objects.put poll"), ("D404", "table.update")]
-)
+BETWEEN = [
+    pytest.param("P204", "objects.put", 1, id="P204-put"),
+    pytest.param("P204", "objects.get", 2, id="P204-get"),
+    pytest.param("P207", "objects.put", 1, id="P207-put"),
+    pytest.param("D404", "table.update", 1, id="D404"),
+]
+
+
+@pytest.mark.parametrize(("code", "effect", "nth"), BETWEEN)
 @pytest.mark.parametrize("way", ["apply", "undo"])
-def test_what_is_written_in_between_stands(code: str, effect: str, way: str) -> None:
+def test_what_is_written_in_between_stands(code: str, effect: str, nth: int, way: str) -> None:
     """After the last look: the store's own condition refuses, both ways. A delete has none."""
     plant, faults = Plant(0), Faults()
     MUTATORS[code][0](plant)
@@ -221,8 +227,7 @@ def test_what_is_written_in_between_stands(code: str, effect: str, way: str) -> 
         else:
             plant.world.table.update(target, {"reason": "theirs"}, status=row.status, revision=row.revision)
 
-    effect, _, on = effect.partition(" ")
-    faults.before(effect, theirs, on=on)
+    faults.before(effect, theirs, on=target if effect.startswith("objects") else "", nth=nth)
     if way == "undo":
         list(apply_plan(plan, stores(plant.world)))
     faults.armed = True
