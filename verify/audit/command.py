@@ -19,7 +19,7 @@ from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import Interrupted, full_disk
 from verify.audit.asking import asking
-from verify.sources.options import Named, again, of_source
+from verify.sources.options import Named, again, of_source, options_of
 
 if TYPE_CHECKING:
     from verify.audit.estimate import Estimate
@@ -109,7 +109,9 @@ def check(
             )
     finally:
         source.close()
-    report = attrs.evolve(report, repair_command=again(plan, "verify", "repair", "plan", "--out", "repair.json"))
+    report = attrs.evolve(
+        report, repair_command=again(options_of(plan), "verify", "repair", "plan", "--out", "repair.json")
+    )
     _write(report, outputs, as_json=settings.json)
     return report.exit_code
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from verify.audit.sources import Source
     from verify.repair.stores import Stores
 
-__all__ = ["Named", "again", "of_source"]
+__all__ = ["COMMON", "Named", "again", "of_source", "options_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,10 +110,19 @@ HOW_TO_SAY_IT: Final = frozenset({"json", "quiet", "debug", "out", "dry_run"})
 """Options that change nothing of what is looked at."""
 
 
-def again(command: click.Command, *words: str) -> str:
-    """The command line of another command, with those options of the running one that both have."""
+COMMON: Final = frozenset(field.name for field in attrs.fields(Settings))
+"""What every command has, by the names of its parameters."""
+
+
+def options_of(command: click.Command) -> frozenset[str]:
+    """The names of a command's parameters."""
+    return frozenset(option.name or "" for option in command.params)
+
+
+def again(known: frozenset[str], *words: str) -> str:
+    """The command line of another command, with those options of the running one that it knows."""
     context = click.get_current_context()
-    shared = {option.name for option in command.params} & set(context.params) - HOW_TO_SAY_IT
+    shared = known - HOW_TO_SAY_IT
     for option in context.command.params:
         given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
         if isinstance(option, click.Option) and given and option.name in shared:

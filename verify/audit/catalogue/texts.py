@@ -258,7 +258,7 @@ TEXTS: Final[dict[str, Text]] = {
         "a delta was dropped between poll and merge",
         "critical",
         "S",
-        "Merge it again.",
+        "Open its row again: the next ingest merges it.",
         True,
         "The execution that completed the batch put its delta in no chunk, or a chunk in no merge.",
         "The vectors were computed and paid for, and are not in the collection.",
