@@ -205,17 +205,6 @@ def _stray(reader: Reader, finding: Finding) -> Iterator[Step]:
         yield from reader.quarantine(reader.layout.result_key(batch_id), finding, "of no batch that anybody knows")
 
 
-def _poll_again(reader: Reader, finding: Finding) -> Iterator[Step]:
-    """D401 to D403, O104: a batch that is open gets a new delta; one that has ended is a matter for a person."""
-    for batch_id in finding.batch_ids:
-        row = reader.row(batch_id)
-        if row is None or row.status not in OPEN:
-            yield proposed(finding, "the batch has ended: restore its delta from a backup, or submit its records again")
-            continue
-        yield from reader.quarantine(reader.layout.result_key(batch_id), finding, "the batch is polled again")
-        yield proposed(finding, "the next ingest polls it again: embedpipe ingest", by_ingest=True)
-
-
 def _merge_again(reader: Reader, finding: Finding) -> Iterator[Step]:
     """R103, S504, V601, V603: a journal that names the deltas, as of a dead writer; the next merge takes them over."""
     names = finding.batch_ids or reader.ended(finding.location)
@@ -288,7 +277,6 @@ def _has_lost_rows(reader: Reader, kind: Kind) -> bool:
 PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Step]]]] = MappingProxyType(
     {
         "O102": _left_to_ingest,
-        "O104": _poll_again,
         "O107": _left_to_ingest,
         "P201": _register,
         "P202": _register,
@@ -296,9 +284,6 @@ PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Step]]]] = Map
         "P205": _results,
         "P206": _listing,
         "P207": _stray,
-        "D401": _poll_again,
-        "D402": _poll_again,
-        "D403": _poll_again,
         "R103": _merge_again,
         "S504": _merge_again,
         "S505": _left_to_ingest,

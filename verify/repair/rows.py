@@ -1,7 +1,7 @@
 """Planners of what is mended in rows: a row is opened again, put, or told what everything else says of its batch.
 
-The rule kept here: a row is opened again only where all that its proof needs is there and whole, so that the next ingest ends
-it without asking the provider; and a row is put only where that can't make anybody pay twice.
+The rule kept here: a row is opened again only where all that its proof needs is there and whole, or at the provider, so that
+the next ingest ends it; and a row is put only where that can't make anybody pay twice.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from embedpipe.errors import CorruptData, NotFound
-from embedpipe.lifecycle import OPEN, TERMINAL, TERMINAL_ACTIONS, Status
+from embedpipe.errors import CorruptData, NotFound, ServiceError
+from embedpipe.lifecycle import OPEN, PROVIDER_PHASES, TERMINAL, TERMINAL_ACTIONS, Phase, Status
 from embedpipe.model import BatchRow
 from embedpipe.wire import encode, row_to_item
 from verify.audit.deltas import DeltaSeen, arrow_batches, downloaded, read_delta, sha256_of
@@ -116,6 +116,51 @@ def _ended_beside(reader: Reader, batch_id: str) -> Iterator[BatchRow]:
     for status in sorted(TERMINAL) if row is not None else ():
         names = list(reader.source.table.by_status(row.batch_type, status))  # type: ignore[union-attr]
         yield from (one for one in healthy_rows(reader.source.table, names).values() if isinstance(one, BatchRow))
+
+
+# --- polling again -------------------------------------------------------------------------------------------------
+
+
+def _poll_again(reader: Reader, finding: Finding) -> Iterator[Step]:
+    """D401 to D403, O104: an open batch is polled again; one that has ended only where the provider still has its files."""
+    for batch_id in finding.batch_ids:
+        row = reader.row(batch_id)
+        if row is None:
+            yield proposed(finding, "its row can't be read: mend that first")
+        elif row.status in OPEN:
+            yield from reader.quarantine(reader.layout.result_key(batch_id), finding, "the batch is polled again")
+            yield proposed(finding, "the next ingest polls it again: embedpipe ingest", by_ingest=True)
+        elif hindrance := _unpollable(reader, finding, row):
+            yield proposed(finding, f"batch {batch_id} has ended, and {hindrance}: restore its delta from a backup")
+        else:
+            if finding.code == "D403":  # its delta is whole, and would be kept
+                yield from reader.quarantine(reader.layout.result_key(batch_id), finding, "it counts what is not there")
+            yield _update(row, REOPENED, finding, "its delta is made again from the provider's files")
+
+
+def _unpollable(reader: Reader, finding: Finding, row: BatchRow) -> str:
+    """Why the next ingest could not make its delta again; empty where it can."""
+    provider = reader.source.provider
+    if finding.code == "O104":
+        return "what its files lack is lost"
+    if provider is None:
+        return "the provider, which may have its files, is not in scope (--config names it)"
+    if row.provider_batch_id is None or row.request_count is None or row.seq is None:
+        return "it is not known what was asked for it"
+    try:
+        batch = provider.retrieve(row.provider_batch_id)
+        file_id = batch.output_file_id or batch.error_file_id
+        if PROVIDER_PHASES.get(batch.status) is not Phase.ENDED or file_id is None:
+            return "the provider has no files of it"
+        next(iter(provider.content(file_id)), b"")
+        with tempfile.TemporaryDirectory() as name:
+            key = reader.layout.records_key(row.batch_id)
+            with downloaded(reader.objects, key, Path(name)) as path:
+                count = sum(len(part[0]) for part in arrow_batches(path, ("seq",)))
+                whole = count == row.request_count and row.records_sha256 in (None, sha256_of(path))
+    except (ServiceError, CorruptData) as error:
+        return error.message.rstrip(".")
+    return "" if whole else f"{key} is not what its row says"
 
 
 # --- retries -------------------------------------------------------------------------------------------------------
@@ -252,6 +297,16 @@ def _ledger(_: Reader, finding: Finding) -> Iterator[Step]:
 
 
 ROW_PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Action | Proposal]]]] = MappingProxyType(
-    {"D404": _dropped, "R102": _retry_rows, "S503": _lost_version, "B702": _contradicting, "B705": _ledger}
+    {
+        "O104": _poll_again,
+        "D401": _poll_again,
+        "D402": _poll_again,
+        "D403": _poll_again,
+        "D404": _dropped,
+        "R102": _retry_rows,
+        "S503": _lost_version,
+        "B702": _contradicting,
+        "B705": _ledger,
+    }
 )
 """Code -> what mends it."""
