@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -155,6 +156,43 @@ def test_a_row_that_was_written_since_is_left_alone() -> None:
     since = contents(plant.world), items(plant.world)
     assert [done.came for done in undo(plan.id, live)] == [Came.LEFT]
     assert (contents(plant.world), items(plant.world)) == since
+
+
+def test_a_collection_of_versions_gets_its_greater_claim_by_a_merge_of_its_own() -> None:
+    """It has no journal to hand over."""
+    plant = Plant(0)
+    MUTATORS["R103"][0](plant)
+    plant.seal(in_place=False)
+    plan = planned(plant)
+    assert {action.do for action in plan.actions} == {Do.UPDATE}
+    list(apply_plan(plan, stores(plant.world)))
+    plant.world.pipeline().ingest()
+    assert unclean(plant) == []
+
+
+@pytest.mark.parametrize("code", ["D401", "D402", "D403"])
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda plant, row: plant.provider.hide(row.provider_batch_id), "There is no batch"),
+        (
+            lambda plant, row: plant.provider.change(row.provider_batch_id, output_file_id=None, error_file_id=None),
+            "has no files",
+        ),
+        (lambda plant, row: plant.provider.change(row.provider_batch_id, output_file_id="gone"), "gone"),
+        (lambda plant, row: plant.put(plant.layout.records_key(row.batch_id), b"x"), "not the Arrow file"),
+        (None, "not in scope"),
+    ],
+)
+def test_a_delta_that_nobody_can_make_again_is_left_to_a_person(code: str, harm: Any, said: str) -> None:
+    plant = Plant(0)
+    (batch_id,) = MUTATORS[code][1](plant)
+    report = audited(plant.world, grace_s=-1)
+    if harm is not None:
+        harm(plant, plant.rows[batch_id])
+    plan = plan_repair(source_of(plant.world, provider=plant.provider if harm is not None else None), report)
+    assert [action for action in plan.actions if code in action.mends] == []
+    assert any(said in proposal.advice for proposal in plan.proposals if proposal.code == code), plan.proposals
 
 
 # --- plans and journals --------------------------------------------------------------------------------------------

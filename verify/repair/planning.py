@@ -36,7 +36,7 @@ from verify.audit.report import Report
 from verify.audit.sources import Source
 from verify.repair.plan import MERGE_AGAIN, Action, Do, Plan, Proposal
 from verify.repair.reading import Reader, Step, proposed
-from verify.repair.rows import ROW_PLANNERS
+from verify.repair.rows import ROW_PLANNERS, reopen
 
 __all__ = ["plan_repair"]
 
@@ -206,7 +206,7 @@ def _stray(reader: Reader, finding: Finding) -> Iterator[Step]:
 
 
 def _merge_again(reader: Reader, finding: Finding) -> Iterator[Step]:
-    """R103, S504, V601, V603: a journal that names the deltas, as of a dead writer; the next merge takes them over."""
+    """R103, S504, V603: a journal that names the deltas, as of a dead writer; the next merge takes them over."""
     names = finding.batch_ids or reader.ended(finding.location)
     registers = [reader.register(name) for name in names]
     refs = tuple(
@@ -225,6 +225,9 @@ def _merge_again(reader: Reader, finding: Finding) -> Iterator[Step]:
         return
     (kind,) = kinds
     key = reader.layout.journal_key(kind.database)
+    if finding.code == "R103" and not _in_place(reader, kind):
+        yield from reopen(reader, finding, names, "the next ingest merges the greater claim")
+        return
     if not _in_place(reader, kind) or reader.body(key) is not None:
         yield proposed(
             finding, "its collection is not merged in place, or a merge is in progress: ingest, then look again"
@@ -287,7 +290,6 @@ PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Step]]]] = Map
         "R103": _merge_again,
         "S504": _merge_again,
         "S505": _left_to_ingest,
-        "V601": _merge_again,
         "V603": _merge_again,
         "B704": _left_to_ingest,
         **ROW_PLANNERS,

@@ -23,7 +23,7 @@ from verify.audit.rows import healthy_rows
 from verify.repair.plan import Action, Do, Proposal
 from verify.repair.reading import Reader, Step, proposed, row_state
 
-__all__ = ["ROW_PLANNERS"]
+__all__ = ["ROW_PLANNERS", "reopen"]
 
 UNNAMED: Final = frozenset({Status.INTENT, Status.CREATING})
 REOPENED: Final[Mapping[str, object]] = MappingProxyType(
@@ -48,7 +48,7 @@ def _update(row: BatchRow, changes: Mapping[str, object], finding: Finding, reas
 # --- opening again -------------------------------------------------------------------------------------------------
 
 
-def _reopen(reader: Reader, finding: Finding, batch_ids: Iterable[str], reason: str) -> Iterator[Step]:
+def reopen(reader: Reader, finding: Finding, batch_ids: Iterable[str], reason: str) -> Iterator[Step]:
     """Each of these batches that has ended is merged, proven and marked once more by the next ingest."""
     for batch_id in dict.fromkeys(batch_ids):
         row = reader.row(batch_id)
@@ -94,7 +94,7 @@ def _unlike_hash(reader: Reader, row: BatchRow, delta: DeltaSeen, folder: Path) 
 
 def _dropped(reader: Reader, finding: Finding) -> Iterator[Step]:
     """D404."""
-    yield from _reopen(reader, finding, finding.batch_ids, "its delta was dropped: the next ingest merges it")
+    yield from reopen(reader, finding, finding.batch_ids, "its delta was dropped: the next ingest merges it")
 
 
 def _lost_version(reader: Reader, finding: Finding) -> Iterator[Step]:
@@ -107,7 +107,7 @@ def _lost_version(reader: Reader, finding: Finding) -> Iterator[Step]:
         )
         return
     named = [row.batch_id for row in _ended_beside(reader, finding.batch_ids[0]) if row.snapshot_version == lost]
-    yield from _reopen(reader, finding, named, f"version {lost} was lost: the next ingest merges its deltas again")
+    yield from reopen(reader, finding, named, f"version {lost} was lost: the next ingest merges its deltas again")
 
 
 def _ended_beside(reader: Reader, batch_id: str) -> Iterator[BatchRow]:
@@ -183,7 +183,7 @@ def _retry_rows(reader: Reader, finding: Finding) -> Iterator[Step]:
     for batch_id, name in created.items():
         yield _put(reader, finding, parent, batch_id, name)
     if not absent or len(created) < len(absent):
-        yield from _reopen(reader, finding, [parent.batch_id], "the next ingest marks it again, and puts its retry")
+        yield from reopen(reader, finding, [parent.batch_id], "the next ingest marks it again, and puts its retry")
 
 
 def _created(reader: Reader, batch_ids: Iterable[str]) -> dict[str, str] | None:
@@ -283,7 +283,7 @@ def _consistent(reader: Reader, finding: Finding, row: BatchRow) -> Iterator[Ste
     elif row.status is Status.PENDING and row.provider_batch_id is not None and row.completed_by is not None:
         yield _update(row, REOPENED, finding, "an open row was ended by nobody: the next ingest ends it")
     elif row.status in TERMINAL and row.provider_batch_id is not None and row.completed_by is None:
-        yield from _reopen(reader, finding, [row.batch_id], "nobody ended it: the next ingest does, with its proof")
+        yield from reopen(reader, finding, [row.batch_id], "nobody ended it: the next ingest does, with its proof")
     else:
         yield proposed(finding, "nothing else says which of its attributes is right: mend the item from a backup")
 

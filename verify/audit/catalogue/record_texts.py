@@ -120,8 +120,8 @@ RECORD_TEXTS: Final[dict[str, Text]] = {
     "V601": Text(
         "a vector that was promised is absent",
         "critical",
-        "S",
-        "Upsert it from its delta.",
+        "G",
+        "Restore the collection from a backup: nothing is merged into one that has lost rows.",
         True,
         "The catalog names it, and the collection does not have it.",
         "Searches don't find it.",
