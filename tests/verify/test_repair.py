@@ -74,14 +74,14 @@ def test_what_a_plan_mends_is_mended(code: str, mutator: Mutator) -> None:
     after = contents(world), items(world)
     assert {done.came for done in apply_plan(plan, live)} <= {Came.ALREADY}
     assert (contents(world), items(world)) == after
-    if not plan.actions or [proposal for proposal in plan.proposals if not proposal.by_ingest]:
+    if [proposal for proposal in plan.proposals if not proposal.by_ingest]:
         return
     if plan.then_ingest:
         paid = len(world.provider.paid)
         world.pipeline().ingest()
         assert len(world.provider.paid) == paid
         since = contents(world), items(world)
-        assert {done.came for done in apply_plan(plan, live)} == {Came.ALREADY}
+        assert {done.came for done in apply_plan(plan, live)} <= {Came.ALREADY}
         assert (contents(world), items(world)) == since
     left = [each for each in audited(world, grace_s=-1).findings if each.code != "R105"]
     assert left == []

@@ -96,6 +96,23 @@ def _left_to_ingest(_: Reader, finding: Finding) -> Iterator[Step]:
     yield proposed(finding, "the next ingest mends it: embedpipe ingest", by_ingest=True)
 
 
+def _taken_over(reader: Reader, finding: Finding) -> Iterator[Step]:
+    """S505: the next merge takes a journal over; one that does not say what it is about stays until that can be no more."""
+    keys = [reader.layout.journal_key(kind.database) for kind in _kinds_of(reader, finding)]
+    journals = [envelope(reader.objects, Journal, key) for key in keys]
+    if journals and all(isinstance(journal, Journal) and not journal.suspects for journal in journals):
+        yield from _left_to_ingest(reader, finding)
+    else:
+        advice = (
+            "it stays until each batch that it may be about has ended and is merged: ingest until then, and look again"
+        )
+        yield proposed(finding, advice)
+
+
+def _kinds_of(reader: Reader, finding: Finding) -> set[Kind]:
+    return {kind for name in finding.batch_ids if (kind := _kind_of(reader.row(name)))}
+
+
 def _register(reader: Reader, finding: Finding) -> Iterator[Step]:
     """P201, P202: from what an execution quoted, where the batch has ended; else it is polled again."""
     for batch_id in finding.batch_ids:
@@ -289,7 +306,7 @@ PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Step]]]] = Map
         "P207": _stray,
         "R103": _merge_again,
         "S504": _merge_again,
-        "S505": _left_to_ingest,
+        "S505": _taken_over,
         "V603": _merge_again,
         "B704": _left_to_ingest,
         **ROW_PLANNERS,
