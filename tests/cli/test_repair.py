@@ -76,6 +76,8 @@ def test_each_error_is_one_sentence_and_has_its_exit_code(run: Run, tmp_path: Pa
         ended = run("verify", "repair", "apply", plan, "--root", root)
         assert (ended.exit_code, said in ended.stderr, ended.stdout) == (code, True, ""), ended.stderr
         assert "Traceback" not in ended.stderr
+    run("verify", "repair", "plan", "--out", "none.json", "--root", "s")
+    assert run("verify", "repair", "apply", "none.json", "--root", "s").stdout.startswith("0 actions, 0 things")
     run("verify", "repair", "apply", "p.json", "--root", "r")
     (entry,) = tmp_path.glob("r/objects/quarantine/*/000000.json")
     entry.write_text(entry.read_text().replace(torn.parent.name, "another"))

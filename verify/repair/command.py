@@ -108,12 +108,13 @@ def apply(settings: Settings, plan: Path, dry_run: bool, named: Named) -> int:
     with _open(named, settings) as stores:
         done = list(apply_plan(made, stores, dry_run=dry_run))
     _print(done, settings, journal=made.id)
-    if not settings.json and not dry_run:
+    if not settings.json and not made.actions:
+        click.echo(_told(made, plan), nl=False)
+    elif not settings.json and not dry_run:
         if made.then_ingest:
             click.echo(f"Next: {_ingest()}")
         click.echo(f"Next: {again(options_of(check), 'verify', 'check')}")
-        if made.actions:
-            click.echo(f"Undo: {again(options_of(undo), 'verify', 'repair', 'undo', made.id)}")
+        click.echo(f"Undo: {again(options_of(undo), 'verify', 'repair', 'undo', made.id)}")
     return STALE if any(each.came == "stale" for each in done) else 0
 
 
