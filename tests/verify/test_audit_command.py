@@ -76,14 +76,60 @@ def test_a_torn_register_is_found_and_named(root: Path, tmp_path: Path) -> None:
     assert ended.exit_code == 1
     assert "P202 error: a poll result can't be read" in ended.stdout
     assert f"batches: {batch_id}" in ended.stdout
-    assert "next: embedpipe verify explain P202" in ended.stdout
+    assert f"next: embedpipe verify repair plan --out repair.json --root {root}\n" in ended.stdout
     assert "<failure" in xml.read_text()
+    assert f"embedpipe verify repair plan --out repair.json --root {root}" in page.read_text()
+    assert json.loads(lines.read_text().splitlines()[0])["next_command"].endswith(f"--root {root}")
     assert f"<code>{batch_id}</code>" in page.read_text()
     assert json.loads(lines.read_text().splitlines()[1])["batch_ids"] == [batch_id]
     document: Any = json.loads(call("verify", "check", "--root", root, "--json").stdout)
     assert (document["verdict"], document["exit_code"]) == ("findings", 1)
     assert call("verify", "check", "--root", root, "--fail-on", "critical").exit_code == 3
     assert call("verify", "check", "--root", root, "--ignore", "P202").exit_code == 3
+
+
+def test_the_next_command_asks_the_same_of_the_same(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the options of the audit, each as a shell takes it, and without those that only say how to tell it."""
+    monkeypatch.chdir(tmp_path)
+    odd = root.rename(tmp_path / "it's my root")
+    damage(odd)
+    known = tmp_path / "known.toml"
+    known.write_text('[[suppress]]\nobject = "nobody"\nreason = "none"\nexpires = 2100-01-01\n')
+    asked = ["--root", odd, "--kind", "record", "--set", "limits.requests_per_batch=2", "--depth", "vectors"]
+    asked += ["--select", "P, D", "--select", "R", "--ignore", "P207", "--grace", "5", "--since", "7d"]
+    asked += ["--scope", "objects,table", "--suppressions", known]
+    ended = call("verify", "check", *asked, "--format", f"html={tmp_path / 'x.html'}", "--fail-on", "error", "-q")
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("next: ")]
+    words = shlex.split(line.removeprefix("next: "))
+    assert words[:5] == ["embedpipe", "verify", "repair", "plan", "--out"]
+    pairs = dict(zip(words[6::2], words[7::2], strict=True))
+    assert pairs == {
+        "--root": str(odd),
+        "--kind": "record",
+        "--set": "limits.requests_per_batch=2",
+        "--depth": "vectors",
+        "--select": "P,D,R",
+        "--ignore": "P207",
+        "--grace": "5.0",
+        "--since": "7d",
+        "--scope": "objects,table",
+        "--suppressions": str(known),
+    }
+    planned = call(*words[1:])
+    assert planned.exit_code == 0
+    mended = {
+        code for action in json.loads((tmp_path / "repair.json").read_text())["actions"] for code in action["mends"]
+    }
+    assert mended == {"P202"}
+
+
+def test_what_no_action_mends_is_explained(root: Path) -> None:
+    (head,) = files(root, "snapshot.json")[-1:]
+    head.unlink()
+    ended = call("verify", "check", "--root", root, "--select", "S501")
+    assert "next: embedpipe verify explain S501" in ended.stdout
 
 
 def test_a_suppressed_finding_does_not_fail(root: Path, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def root(
     `ConfigError`.
     """
     from embedpipe.config import Config
-    from verify.sources.live import opened, wanted_kinds, wanted_layout
+    from verify.sources.live import opened, place_of, wanted_kinds, wanted_layout
 
     config = config or Config.load(path, file=config_file)
     if config.objects.backend == "files" and not config.root.is_dir():
@@ -74,6 +74,7 @@ def root(
         retry_policy=config.retry,
         unreachable=made.unreachable,
         prices=_prices({"objects": config.objects.backend, "table": config.table.backend}),
+        place=place_of({"objects": config.objects, "table": config.table}, layout),
         close=made.close,
     )
 

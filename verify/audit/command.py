@@ -18,8 +18,9 @@ import click
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import Interrupted
+from verify.audit.asking import asking
 from verify.formats.outputs import Outputs, format_option, write
-from verify.sources.options import Named, on_aws
+from verify.sources.options import Named, again, of_source, options_of
 
 if TYPE_CHECKING:
     from verify.audit.estimate import Estimate
@@ -40,17 +41,7 @@ ESTIMATED: Final = ("depth", "since", "executions", "scope")
 
 
 @click.command()
-@click.option(
-    "--depth",
-    type=click.Choice(("metadata", "content", "vectors")),
-    default="content",
-    show_default=True,
-    help="How closely to look: keys and rows, objects parsed and hashed, or every vector compared.",
-)
-@click.option("--execution", "executions", metavar="ID", multiple=True, help="Only this execution; repeatable.")
-@click.option("--since", metavar="AGE", help="Only what began since a time or an age, such as 7d.")
-@click.option("--select", metavar="CODES", multiple=True, help="Only these codes or families, such as P,B701.")
-@click.option("--ignore", metavar="CODES", multiple=True, help="Not these codes or families.")
+@asking
 @click.option(
     "--fail-on",
     type=click.Choice(("critical", "error", "warning", "info")),
@@ -58,31 +49,14 @@ ESTIMATED: Final = ("depth", "since", "executions", "scope")
     show_default=True,
     help="End with 1 where a finding is that bad or worse.",
 )
-@click.option(
-    "--grace",
-    "grace_s",
-    type=click.FloatRange(min=0),
-    default=3_600.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="What is younger may still be on its way.",
-)
-@click.option(
-    "--scope",
-    metavar="SOURCES",
-    help="Of objects, table, vectors, provider, histories, logs those to read. [default: all]",
-)
-@click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML.")
-@click.option("--suppressions", metavar="FILE", help="Findings to live with: object, reason, expires; TOML.")
 @format_option(FORMATS)
 @click.option("--resume", metavar="DIR", help="Keep there what has been checked, and go on where that was interrupted.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be called, and what that costs.")
-@on_aws
+@of_source
 @common
 def check(
     settings: Settings,
     outputs: Outputs,
-    layout: str | None,
     named: Named,
     dry_run: bool,
     resume: str | None,
@@ -98,37 +72,36 @@ def check(
       embedpipe verify check --root .embedpipe --depth vectors --format text --format junit=audit.xml
       embedpipe verify check --bucket BUCKET --table TABLE --state-machine-arn ARN --since 7d
     """
-    import verify
+    import attrs
 
-    source = named.source(settings, layout)
-    lists = {name: _codes(asked.pop(name)) for name in ("select", "ignore", "scope")}
+    import verify
+    from verify.repair.command import plan
+
+    source = named.source(settings)
+    asked["suppressions"] = asked["suppressions"] or ()
     try:
         if dry_run:
-            _say(
-                verify.estimate(source, **{name: {**asked, **lists}[name] for name in ESTIMATED}), as_json=settings.json
-            )
+            _say(verify.estimate(source, **{name: asked[name] for name in ESTIMATED}), as_json=settings.json)
             return 0
         with _progress(quiet=settings.quiet) as (on_progress, on_estimate), _resumable(resume) as state:
             report = verify.check(
                 source,
-                **{**asked, **lists, "suppressions": asked["suppressions"] or ()},
+                **asked,
                 on_progress=on_progress,
                 on_estimate=on_estimate,
                 resume=state,
             )
     finally:
         source.close()
+    report = attrs.evolve(
+        report, repair_command=again(options_of(plan), "verify", "repair", "plan", "--out", "repair.json")
+    )
     if settings.json:
         from verify.formats import jsonl
 
         click.echo(json_text(jsonl.document(report)))
     write(outputs, lambda name: _renderer(name)(report), as_json=settings.json)
     return report.exit_code
-
-
-def _codes(values: tuple[str, ...] | str | None) -> list[str]:
-    values = (values,) if isinstance(values, str) else values or ()
-    return [code.strip() for value in values for code in value.split(",") if code.strip()]
 
 
 @contextmanager

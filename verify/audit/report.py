@@ -10,8 +10,9 @@ from typing import Final
 import attrs
 
 from embedpipe.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_OK, EmbedpipeError
+from verify.audit.catalogue import RULES
 from verify.audit.coverage import Coverage
-from verify.audit.findings import SEVERITIES, Finding, Severity, at_least, severity_named
+from verify.audit.findings import SEVERITIES, Finding, Repair, Severity, at_least, severity_named
 from verify.audit.journeys import Journey
 
 __all__ = ["FindingsFound", "Report"]
@@ -42,6 +43,8 @@ class Report:
     """How often each kind of read was made."""
     elapsed_s: float = 0.0
     fail_on: Severity = Severity.WARNING
+    repair_command: str = ""
+    """What would plan repairs from the same audit; empty where nobody knows how it was asked for."""
     journeys: tuple[Journey, ...] = ()
     """Where each affected batch stands, for the first batches that the findings name."""
 
@@ -71,6 +74,8 @@ class Report:
     @property
     def next_command(self) -> str:
         """What to do now; empty where nothing is."""
+        if self.repair_command and any(RULES[finding.code].repair is Repair.SAFE for finding in self.findings):
+            return self.repair_command
         causes = [finding for finding in self.findings if finding.caused_by is None] or list(self.findings)
         if not causes:
             return ""

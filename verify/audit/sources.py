@@ -243,6 +243,8 @@ class Source:
     """Port that is in scope and could not be opened -> why."""
     prices: Mapping[str, float] = attrs.field(factory=dict)
     """Kind of call -> US dollars of one, as `estimate.PRICES` has them; what is not named costs nothing."""
+    place: str = ""
+    """Which objects and rows these are, whatever they are called; empty: nobody asks."""
     close: Callable[[], None] = lambda: None
 
     @classmethod
@@ -266,6 +268,7 @@ class Source:
         retry_policy: RetryPolicy | None = None,
         unreachable: Mapping[str, str] | None = None,
         prices: Mapping[str, float] | None = None,
+        place: str = "",
         close: Callable[[], None] = lambda: None,
     ) -> Source:
         """A source over live ports, each wrapped so that it refuses to write."""
@@ -288,6 +291,7 @@ class Source:
             policy=policy or Policy(),
             unreachable=unreachable or {},
             prices=prices or {},
+            place=place,
             close=close,
         )
 

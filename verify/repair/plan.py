@@ -6,17 +6,20 @@ An action names the state that it was planned for; where that has moved, it is r
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from embedpipe.errors import CorruptData, NewerSchema
+from embedpipe.lifecycle import Status
 from verify.audit.findings import WrongQuestion
 
-__all__ = ["Action", "Do", "Plan", "Proposal", "read_plan"]
+__all__ = ["CHANGED", "Action", "Do", "Plan", "Proposal", "read_plan"]
 
 FORMAT: Final = 1
 
@@ -30,6 +33,23 @@ class Do(StrEnum):
     """Move an object away, so that the pipeline makes it anew."""
     REINDEX = "reindex"
     """Write the index keys of a row again, from its status."""
+    UPDATE = "update"
+    """Change fields of a row."""
+    PUT = "put"
+    """Put a row where none is."""
+
+
+CHANGED: Final[Mapping[str, Callable[[Any], object]]] = MappingProxyType(
+    {
+        "status": Status,
+        "provider_batch_id": str,
+        "completed_by": str,
+        "snapshot_version": str,
+        "reason": str,
+        "retry_batch_ids": tuple,
+    }
+)
+"""Fields of a row that a repair may change -> how what JSON has of one becomes its value."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +62,7 @@ class Action:
     saw: str | None
     """SHA-256 of the object's bytes, or `STATUS revision` of the row; None where nothing was."""
     body: str | None = None
-    """Of a write: JSON."""
+    """JSON. Of a write the object, of an update or reindex the fields with their new values, of a put the item."""
     mends: tuple[str, ...]
     """Codes of the findings."""
     batch_ids: tuple[str, ...]
@@ -67,6 +87,8 @@ class Plan:
     """What an audit led to."""
 
     source: str
+    place: str = ""
+    """Which objects and rows it is for, as `Source.place`."""
     watermark: str
     actions: tuple[Action, ...] = ()
     proposals: tuple[Proposal, ...] = ()
@@ -74,7 +96,7 @@ class Plan:
 
     @property
     def id(self) -> str:
-        """Follows from the actions: the same plan keeps one journal, however often it is applied."""
+        """Follows from all that it says: the same plan keeps one journal, however often it is applied."""
         return hashlib.sha256(msgspec.json.encode(attrs.asdict(self))).hexdigest()[:16]
 
     @property
@@ -82,11 +104,13 @@ class Plan:
         """Whether the pipeline has to go on after it, for all to be mended."""
         moved = any(action.do is Do.QUARANTINE and "P207" not in action.mends for action in self.actions)
         merged = any(action.reason.startswith(MERGE_AGAIN) for action in self.actions)
-        return moved or merged or any(proposal.by_ingest for proposal in self.proposals)
+        opened = any(action.do in (Do.UPDATE, Do.PUT) for action in self.actions)
+        return moved or merged or opened or any(proposal.by_ingest for proposal in self.proposals)
 
     def dump(self) -> str:
         """As the file has it."""
-        return msgspec.json.format(msgspec.json.encode(attrs.asdict(self)), indent=2).decode() + "\n"
+        stored = {"id": self.id, **attrs.asdict(self)}
+        return msgspec.json.format(msgspec.json.encode(stored), indent=2).decode() + "\n"
 
 
 MERGE_AGAIN: Final = "merge again"
@@ -95,7 +119,9 @@ MERGE_AGAIN: Final = "merge again"
 class _Stored(msgspec.Struct, kw_only=True):
     """The file, its types checked."""
 
+    id: str
     source: str
+    place: str
     watermark: str
     actions: list[_StoredAction]
     proposals: list[_StoredProposal]
@@ -134,12 +160,24 @@ def parse_plan(data: bytes, where: str) -> Plan:
     try:
         version = msgspec.json.decode(data, type=dict[str, object]).get("format")
         if isinstance(version, int) and version > FORMAT:
-            raise NewerSchema(f"{where} has format {version}; this version reads {FORMAT}.")
+            raise NewerSchema(
+                f"{where} has format {version}; this version reads {FORMAT}.", hint="Use a newer embedpipe."
+            )
         stored = msgspec.json.decode(data, type=_Stored)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptData(f"{where} is no plan of repair: {error}") from None
+    plan = _plan(stored)
+    if plan.id != stored.id or stored.format != FORMAT:
+        raise CorruptData(
+            f"{where} was changed after it was planned.", hint="Plan again; --select and --ignore leave things out."
+        )
+    return plan
+
+
+def _plan(stored: _Stored) -> Plan:
     return Plan(
         source=stored.source,
+        place=stored.place,
         watermark=stored.watermark,
         actions=tuple(
             Action(

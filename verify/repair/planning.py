@@ -35,11 +35,10 @@ from verify.audit.objects import envelope, envelopes
 from verify.audit.report import Report
 from verify.audit.sources import Source
 from verify.repair.plan import MERGE_AGAIN, Action, Do, Plan, Proposal
-from verify.repair.reading import Reader
+from verify.repair.reading import Reader, Step, proposed
+from verify.repair.rows import ROW_PLANNERS, reopen
 
 __all__ = ["plan_repair"]
-
-Step = Action | Proposal
 
 
 def plan_repair(source: Source, report: Report) -> Plan:
@@ -50,6 +49,7 @@ def plan_repair(source: Source, report: Report) -> Plan:
         steps += _steps(reader, finding)
     return Plan(
         source=source.name,
+        place=source.place,
         watermark=format_time(report.watermark),
         actions=tuple(_joined(step for step in steps if isinstance(step, Action))),
         proposals=tuple(dict.fromkeys(step for step in steps if isinstance(step, Proposal))),
@@ -64,7 +64,7 @@ def _steps(reader: Reader, finding: Finding) -> Iterator[Step]:
     if finding.caused_by is not None and planner is None:
         return  # what mends the cause mends it
     if rule.repair is not Repair.SAFE or planner is None:
-        yield _proposed(finding, rule.fix)
+        yield proposed(finding, rule.fix)
         return
     yield from planner(reader, finding)
 
@@ -72,9 +72,15 @@ def _steps(reader: Reader, finding: Finding) -> Iterator[Step]:
 def _joined(actions: Iterable[Action]) -> Iterator[Action]:
     """Each target once: several findings may ask for the same write."""
     by_target: dict[tuple[str, str], Action] = {}
+    actions = tuple(actions)
+    updated = {action.target for action in actions if action.do is Do.UPDATE}
     for action in actions:
+        if action.do is Do.REINDEX and action.target in updated:
+            continue  # an update of the status writes the index keys, too
         where = (action.do.value, action.target)
         known = by_target.get(where, action)
+        if known.body != action.body:
+            continue  # the first mends what it can; what is left shows in the next audit
         by_target[where] = attrs.evolve(
             known,
             mends=tuple(dict.fromkeys([*known.mends, *action.mends])),
@@ -83,21 +89,28 @@ def _joined(actions: Iterable[Action]) -> Iterator[Action]:
     yield from by_target.values()
 
 
-def _proposed(finding: Finding, advice: str, *, by_ingest: bool = False) -> Proposal:
-    return Proposal(
-        code=finding.code,
-        location=finding.location,
-        batch_ids=finding.batch_ids,
-        advice=advice,
-        by_ingest=by_ingest,
-    )
-
-
 # --- the planners --------------------------------------------------------------------------------------------------
 
 
 def _left_to_ingest(_: Reader, finding: Finding) -> Iterator[Step]:
-    yield _proposed(finding, "the next ingest mends it: embedpipe ingest", by_ingest=True)
+    yield proposed(finding, "the next ingest mends it: embedpipe ingest", by_ingest=True)
+
+
+def _taken_over(reader: Reader, finding: Finding) -> Iterator[Step]:
+    """S505: the next merge takes a journal over; one that does not say what it is about stays until that can be no more."""
+    keys = [reader.layout.journal_key(kind.database) for kind in _kinds_of(reader, finding)]
+    journals = [envelope(reader.objects, Journal, key) for key in keys]
+    if journals and all(isinstance(journal, Journal) and not journal.suspects for journal in journals):
+        yield from _left_to_ingest(reader, finding)
+    else:
+        advice = (
+            "it stays until each batch that it may be about has ended and is merged: ingest until then, and look again"
+        )
+        yield proposed(finding, advice)
+
+
+def _kinds_of(reader: Reader, finding: Finding) -> set[Kind]:
+    return {kind for name in finding.batch_ids if (kind := _kind_of(reader.row(name)))}
 
 
 def _register(reader: Reader, finding: Finding) -> Iterator[Step]:
@@ -108,12 +121,12 @@ def _register(reader: Reader, finding: Finding) -> Iterator[Step]:
         quoted = reader.elements(row.completed_by).get(batch_id) if row is not None and row.completed_by else None
         if row is not None and row.status in OPEN:
             yield from reader.quarantine(key, finding, "the batch is open, and is polled again")
-            yield _proposed(finding, "the next ingest polls it again: embedpipe ingest", by_ingest=True)
+            yield proposed(finding, "the next ingest polls it again: embedpipe ingest", by_ingest=True)
         elif quoted is not None and quoted.action in TERMINAL_ACTIONS:
             reason = f"as execution {row.completed_by if row else ''} quoted it when it ended the batch"
             yield reader.write(key, quoted.dump(), finding, reason)
         else:
-            yield _proposed(finding, "no execution quotes its result: restore the object from a backup")
+            yield proposed(finding, "no execution quotes its result: restore the object from a backup")
 
 
 def _results(reader: Reader, finding: Finding) -> Iterator[Step]:
@@ -121,7 +134,7 @@ def _results(reader: Reader, finding: Finding) -> Iterator[Step]:
     execution_id = _execution_of(reader, finding)
     manifest = reader.manifest(execution_id) if execution_id else None
     if execution_id is None or manifest is None:
-        yield _proposed(finding, "its listing can't be read: mend or restore that first")
+        yield proposed(finding, "its listing can't be read: mend or restore that first")
         return
     known, built = reader.elements(execution_id), []
     for batch in manifest.batches:
@@ -132,7 +145,7 @@ def _results(reader: Reader, finding: Finding) -> Iterator[Step]:
             name = register.openai_batch_id or batch.openai_batch_id
             built.append(attrs.evolve(register, openai_batch_id=name))
         else:
-            yield _proposed(finding, f"the result of batch {batch.batch_id} can't be read: mend that first")
+            yield proposed(finding, f"the result of batch {batch.batch_id} can't be read: mend that first")
             return
     key = reader.layout.poll_results_key(execution_id)
     yield reader.write(key, dump_many(built), finding, "rebuilt from the listing and the registers")
@@ -186,12 +199,12 @@ def _from_items(reader: Reader, finding: Finding, execution_id: str | None) -> I
     found = envelopes(reader.objects, ManifestBatch, reader.layout.items_key(execution_id)) if execution_id else ()
     times = [row.creating_at for name in finding.batch_ids if (row := reader.row(name)) is not None and row.creating_at]
     if execution_id is None or not isinstance(found, tuple) or not found:
-        yield _proposed(finding, "neither the manifest nor items.json can be read: restore one from a backup")
+        yield proposed(finding, "neither the manifest nor items.json can be read: restore one from a backup")
         return
     rows = [row for item in found if (row := reader.row(item.batch_id)) is not None]
     when = max(times or [row.creating_at for row in rows if row.creating_at], default=None)
     if not rows or when is None:
-        yield _proposed(finding, "its batches have no rows: restore the manifest from a backup")
+        yield proposed(finding, "its batches have no rows: restore the manifest from a backup")
         return
     made = Manifest(
         execution_id=execution_id,
@@ -209,21 +222,8 @@ def _stray(reader: Reader, finding: Finding) -> Iterator[Step]:
         yield from reader.quarantine(reader.layout.result_key(batch_id), finding, "of no batch that anybody knows")
 
 
-def _poll_again(reader: Reader, finding: Finding) -> Iterator[Step]:
-    """D401 to D403, O104: a batch that is open gets a new delta; one that has ended is a matter for a person."""
-    for batch_id in finding.batch_ids:
-        row = reader.row(batch_id)
-        if row is None or row.status not in OPEN:
-            yield _proposed(
-                finding, "the batch has ended: restore its delta from a backup, or submit its records again"
-            )
-            continue
-        yield from reader.quarantine(reader.layout.result_key(batch_id), finding, "the batch is polled again")
-        yield _proposed(finding, "the next ingest polls it again: embedpipe ingest", by_ingest=True)
-
-
 def _merge_again(reader: Reader, finding: Finding) -> Iterator[Step]:
-    """R103, S504, V601, V603: a journal that names the deltas, as of a dead writer; the next merge takes them over."""
+    """R103, S504, V603: a journal that names the deltas, as of a dead writer; the next merge takes them over."""
     names = finding.batch_ids or reader.ended(finding.location)
     registers = [reader.register(name) for name in names]
     refs = tuple(
@@ -238,19 +238,20 @@ def _merge_again(reader: Reader, finding: Finding) -> Iterator[Step]:
     )
     kinds = {kind for name in names if (kind := _kind_of(reader.row(name)))}
     if len(kinds) != 1 or not refs or len(refs) < len(registers):
-        yield _proposed(finding, "it names no batch whose delta is known: merge it from a backup, or submit again")
+        yield proposed(finding, "it names no batch whose delta is known: merge it from a backup, or submit again")
         return
     (kind,) = kinds
     key = reader.layout.journal_key(kind.database)
+    if finding.code == "R103" and not _in_place(reader, kind):
+        yield from reopen(reader, finding, names, "the next ingest merges the greater claim")
+        return
     if not _in_place(reader, kind) or reader.body(key) is not None:
-        yield _proposed(
+        yield proposed(
             finding, "its collection is not merged in place, or a merge is in progress: ingest, then look again"
         )
         return
     if _has_lost_rows(reader, kind):
-        yield _proposed(
-            finding, "the collection has lost rows, and nothing is merged into it: restore it from a backup"
-        )
+        yield proposed(finding, "the collection has lost rows, and nothing is merged into it: restore it from a backup")
         return
     journal = Journal(
         execution_id="repair",
@@ -293,35 +294,9 @@ def _has_lost_rows(reader: Reader, kind: Kind) -> bool:
         return True
 
 
-def _reindexed(reader: Reader, finding: Finding) -> Iterator[Step]:
-    """B702 of the index. A row whose own attributes contradict each other is nobody's guess."""
-    for batch_id in finding.batch_ids:
-        row = reader.row(batch_id)
-        if not finding.location.startswith("index:") or row is None:
-            yield _proposed(finding, "its attributes contradict each other: mend the item by hand, from a backup")
-            continue
-        yield Action(
-            do=Do.REINDEX,
-            target=batch_id,
-            saw=f"{row.status} {row.revision}",
-            mends=(finding.code,),
-            batch_ids=(batch_id,),
-            reason="the index keys follow from the status",
-        )
-
-
-def _ledger(_: Reader, finding: Finding) -> Iterator[Step]:
-    """B705: an entry without a row is finished by whoever submits or ingests next."""
-    if finding.evidence.get("row") == "missing":
-        yield _proposed(finding, "the next ingest puts its row: embedpipe ingest", by_ingest=True)
-    else:
-        yield _proposed(finding, "an open row without an entry goes on by itself; look again when it has ended")
-
-
 PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Step]]]] = MappingProxyType(
     {
         "O102": _left_to_ingest,
-        "O104": _poll_again,
         "O107": _left_to_ingest,
         "P201": _register,
         "P202": _register,
@@ -329,17 +304,12 @@ PLANNERS: Final[Mapping[str, Callable[[Reader, Finding], Iterator[Step]]]] = Map
         "P205": _results,
         "P206": _listing,
         "P207": _stray,
-        "D401": _poll_again,
-        "D402": _poll_again,
-        "D403": _poll_again,
         "R103": _merge_again,
         "S504": _merge_again,
-        "S505": _left_to_ingest,
-        "V601": _merge_again,
+        "S505": _taken_over,
         "V603": _merge_again,
-        "B702": _reindexed,
         "B704": _left_to_ingest,
-        "B705": _ledger,
+        **ROW_PLANNERS,
     }
 )
 """Code -> what mends it. Codes of class S that are not here are proposed with the words of the catalogue."""

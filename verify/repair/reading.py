@@ -15,9 +15,22 @@ from verify.audit.keys import is_id
 from verify.audit.objects import envelope
 from verify.audit.rows import healthy_rows
 from verify.audit.sources import Source
-from verify.repair.plan import Action, Do
+from verify.repair.plan import Action, Do, Proposal
 
-__all__ = ["Reader", "digest"]
+__all__ = ["Reader", "Step", "digest", "proposed", "row_state"]
+
+Step = Action | Proposal
+
+
+def proposed(finding: Finding, advice: str, *, by_ingest: bool = False) -> Proposal:
+    """What a finding is left with where no action mends it."""
+    return Proposal(
+        code=finding.code,
+        location=finding.location,
+        batch_ids=finding.batch_ids,
+        advice=advice,
+        by_ingest=by_ingest,
+    )
 
 
 class Reader:
@@ -105,6 +118,11 @@ class Reader:
         names = list(self.source.table.by_status(kind.batch_type, Status.COMPLETED))
         rows = healthy_rows(self.source.table, names)
         return tuple(name for name, row in rows.items() if isinstance(row, BatchRow) and row.serves(kind))
+
+
+def row_state(row: BatchRow) -> str:
+    """What the state of a row is known by."""
+    return f"{row.status} {row.revision}"
 
 
 def digest(body: bytes | None) -> str | None:

@@ -9,17 +9,16 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from verify.sources.options import Named, on_aws
+from verify.sources.options import Named, of_source
 
 if TYPE_CHECKING:
     from verify.sources.doctor import Examination
 
 
 @click.command()
-@click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML.")
-@on_aws
+@of_source
 @common
-def doctor(settings: Settings, layout: str | None, named: Named) -> int:
+def doctor(settings: Settings, named: Named) -> int:
     """Read a little of each source, and say what to fix. Changes nothing.
 
     Ends with 0 where all that is named can be read, else with 3.
@@ -34,7 +33,7 @@ def doctor(settings: Settings, layout: str | None, named: Named) -> int:
     from embedpipe.model import kind_named
     from verify.sources.doctor import examine
 
-    source = named.source(settings, layout)
+    source = named.source(settings)
     kinds = source.kinds or (kind_named(settings.load().kind),)
     try:
         seen = examine(attrs.evolve(source, kinds=kinds))
@@ -57,10 +56,9 @@ def as_text(seen: Examination) -> str:
 
 
 @click.command("iam-policy")
-@click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML.")
-@on_aws
+@of_source
 @common
-def iam_policy(settings: Settings, layout: str | None, named: Named) -> None:  # noqa: ARG001  what it prints is JSON anyway
+def iam_policy(settings: Settings, named: Named) -> None:  # noqa: ARG001  what it prints is JSON anyway
     """Print the policy that an audit needs: it reads what is named, or all there is, and allows nothing else.
 
     \b
@@ -77,6 +75,6 @@ def iam_policy(settings: Settings, layout: str | None, named: Named) -> None:  #
         machines=named.machines,
         log_groups=named.log_groups,
         region=named.region,
-        layout=read_layout(Path(layout)) if layout else SEED,
+        layout=read_layout(Path(named.layout)) if named.layout else SEED,
     )
     click.echo(json_text(made))

@@ -6,6 +6,7 @@ Nothing is asked here: a name that is wrong shows at the first read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from embedpipe.assembly import Choice, close, construct
 from embedpipe.backends.system import SystemClock
 from embedpipe.config import Config
 from embedpipe.errors import ConfigError, MissingExtra
-from embedpipe.layout import Layout
+from embedpipe.layout import SEED, Layout
 from embedpipe.model import Kind, kind_named
 from verify.audit.estimate import PRICES
 from verify.audit.files import read_layout
@@ -25,12 +26,22 @@ from verify.audit.sources import Source
 if TYPE_CHECKING:
     from embedpipe.ports import Clock
 
-__all__ = ["Opened", "aws", "opened", "wanted_kinds", "wanted_layout"]
+__all__ = [
+    "Opened",
+    "aws",
+    "opened",
+    "place_of",
+    "remote",
+    "wanted_kinds",
+    "wanted_layout",
+]
 
 ALWAYS: Final = ("objects", "table")
 _REMOTE: Final[Mapping[str, str]] = {"objects": "s3", "table": "dynamodb"}
 _NAMED: Final[Mapping[str, str]] = {"objects": "bucket", "table": "name"}
 SERVICE_OPTIONS: Final = ("region", "endpoint_url", "profile")
+_TELLING: Final = frozenset({"root", "path", "bucket", "prefix", "name"})
+"""Options that say which store it is, and not how it is asked."""
 
 
 @attrs.define(kw_only=True)
@@ -97,9 +108,7 @@ def aws(
     layout: Layout | str | Path | None = None,
 ) -> Source:
     """As `verify.aws`, which says more, with a configuration that was read."""
-    names = {"objects": bucket, "table": table}
-    service = {name: value for name, value in (("region", region), ("endpoint_url", endpoint_url)) if value}
-    choices = {port: found for port in _NAMED if (found := _choice(config, port, names[port], service)) is not None}
+    choices = remote(config, bucket=bucket, table=table, region=region, endpoint_url=endpoint_url)
     machines, groups = tuple(dict.fromkeys(state_machine_arns)), tuple(dict.fromkeys(log_groups))
     if not (choices or machines or groups):
         raise WrongQuestion("Nothing is named.", hint="Give --bucket and --table, or a --state-machine-arn.")
@@ -108,7 +117,8 @@ def aws(
             choices[port] = getattr(config, port)
     layout = wanted_layout(layout, config)
     made = opened(config, choices, layout)
-    options = _service_options(config, service)
+    place = place_of(choices, layout)
+    options = _service_options(config, _service(region, endpoint_url))
     histories, logs = _engine(options, machines=bool(machines), groups=bool(groups))
 
     def shut() -> None:
@@ -135,8 +145,34 @@ def aws(
         retry_policy=config.retry,
         unreachable=made.unreachable,
         prices=PRICES,
+        place=place,
         close=shut,
     )
+
+
+def place_of(choices: Mapping[str, Choice], layout: Layout) -> str:
+    """What tells the objects and rows of one deployment from those of another: their backends, names and layout."""
+    words = [f"{port}={_told(choices[port])}" for port in ALWAYS if port in choices]
+    words += [f"layout={sha256(repr(layout).encode()).hexdigest()[:8]}"] if layout != SEED else []
+    return " ".join(words)
+
+
+def _told(choice: Choice) -> str:
+    options = {name: value for name, value in choice.options.items() if name in _TELLING and value}
+    named = [str(value.resolve() if isinstance(value, Path) else value) for _, value in sorted(options.items())]
+    return ":".join([choice.backend, *named])
+
+
+def remote(
+    config: Config, *, bucket: str | None, table: str | None, region: str | None, endpoint_url: str | None
+) -> dict[str, Choice]:
+    """The backends of objects and rows that are named, or configured, in AWS."""
+    names, service = {"objects": bucket, "table": table}, _service(region, endpoint_url)
+    return {port: found for port in _NAMED if (found := _choice(config, port, names[port], service)) is not None}
+
+
+def _service(region: str | None, endpoint_url: str | None) -> dict[str, str]:
+    return {name: value for name, value in (("region", region), ("endpoint_url", endpoint_url)) if value}
 
 
 def _choice(config: Config, port: str, name: str | None, service: Mapping[str, str]) -> Choice | None:

@@ -1,20 +1,23 @@
-"""The options that name resources of AWS, as one decorator, and the source that they and the common options become."""
+"""The options that say what is audited, as one decorator, and the source that they and the common options become."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from embedpipe.cli.options import Settings
 
 if TYPE_CHECKING:
     from verify.audit.sources import Source
+    from verify.repair.stores import Stores
 
-__all__ = ["Named", "on_aws"]
+__all__ = ["COMMON", "Named", "again", "of_source", "options_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Named:
     """What was named."""
 
+    layout: str | None
     bucket: str | None
     table: str | None
     machines: tuple[str, ...]
@@ -35,14 +39,14 @@ class Named:
         """Whether a resource was; a region alone names none."""
         return bool(self.bucket or self.table or self.machines or self.log_groups)
 
-    def source(self, settings: Settings, layout: str | None = None) -> Source:
+    def source(self, settings: Settings) -> Source:
         """What is audited: these resources where one is named, else the root of the common options."""
         import verify
         from verify.sources import live
 
         config = settings.load()
         if not self.anything:
-            return verify.root(config.root, kind=settings.kind, layout=layout, config=config)
+            return verify.root(config.root, kind=settings.kind, layout=self.layout, config=config)
         return live.aws(
             bucket=self.bucket,
             table=self.table,
@@ -52,12 +56,29 @@ class Named:
             endpoint_url=self.endpoint_url,
             config=config,
             kind=settings.kind,
-            layout=layout,
+            layout=self.layout,
+        )
+
+    def stores(self, settings: Settings) -> Stores:
+        """Objects and rows of the same, open for writing."""
+        from verify.repair import stores
+
+        config = settings.load()
+        if not self.anything:
+            return stores.of_root(config, self.layout)
+        return stores.of_aws(
+            config,
+            bucket=self.bucket,
+            table=self.table,
+            region=self.region,
+            endpoint_url=self.endpoint_url,
+            layout=self.layout,
         )
 
 
 _OPTIONS: Final = (
-    click.option("--bucket", metavar="NAME", help="Audit this bucket of S3, and what else is named here."),
+    click.option("--layout", metavar="FILE", help="Names of keys and attributes of another pipeline, as TOML."),
+    click.option("--bucket", metavar="NAME", help="This bucket of S3, and what else is named here."),
     click.option("--table", metavar="NAME", help="Of DynamoDB."),
     click.option(
         "--state-machine-arn",
@@ -72,7 +93,7 @@ _OPTIONS: Final = (
 )
 
 
-def on_aws(function: F) -> F:
+def of_source(function: F) -> F:
     """Add the options; the command gets them as `named`."""
 
     @wraps(function)
@@ -83,3 +104,37 @@ def on_aws(function: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command  # type: ignore[return-value]  # the wrapper takes the options in their place
+
+
+HOW_TO_SAY_IT: Final = frozenset({"json", "quiet", "debug", "out", "dry_run"})
+"""Options that change nothing of what is looked at."""
+
+
+COMMON: Final = frozenset(field.name for field in attrs.fields(Settings))
+"""What every command has, by the names of its parameters."""
+
+
+def options_of(command: click.Command) -> frozenset[str]:
+    """The names of a command's parameters."""
+    return frozenset(option.name or "" for option in command.params)
+
+
+def again(known: frozenset[str], *words: str) -> str:
+    """The command line of another command, with those options of the running one that it knows."""
+    context = click.get_current_context()
+    shared = known - HOW_TO_SAY_IT
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if isinstance(option, click.Option) and given and option.name in shared:
+            for value in _spelled(context.params[option.name]):
+                words += (option.opts[0], value) if not value.startswith("-") else (f"{option.opts[0]}={value}",)
+    return shlex.join(["embedpipe", *words])
+
+
+def _spelled(value: Any) -> Iterator[str]:
+    """An option's value as a command line has it: a tuple repeats the option, a list is joined, a pair is KEY=VALUE."""
+    if isinstance(value, list):
+        yield from [",".join(value)] if value else []
+        return
+    for each in value if isinstance(value, tuple) else (value,):
+        yield "=".join(each) if isinstance(each, tuple) else str(each)

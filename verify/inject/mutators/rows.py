@@ -55,6 +55,28 @@ def pending_without_a_name(plant: Plant) -> set[str]:
 
 
 @plants("B702")
+def ended_by_nobody(plant: Plant) -> set[str]:
+    row = plant.merged()
+    plant.write_row(row.batch_id, completed_by=None)
+    return {row.batch_id}
+
+
+@plants("B702")
+def open_and_ended(plant: Plant) -> set[str]:
+    row = plant.some(Status.PENDING)
+    plant.write_row(row.batch_id, completed_by=plant.some_execution())
+    return {row.batch_id}
+
+
+@plants("B702")
+def intent_with_a_name(plant: Plant) -> set[str]:
+    """Its create was answered, and its status went back."""
+    row = plant.some(Status.PENDING)
+    plant.write_row(row.batch_id, status="INTENT", creating_at=None)
+    return {row.batch_id}
+
+
+@plants("B702")
 def unreadable_row(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING, Status.COMPLETED)
     odd: list[dict[str, object]] = [{"attempt": "odd"}, {"status": "DONE"}, {"revision": 1.5}]
