@@ -88,6 +88,7 @@ SURVIVORS: Final[tuple[Survivor, ...]] = (
         "stages.mark_complete:counts*",
         "Counts that are told; `verify` compares them with logs of AWS, which are not simulated.",
     ),
+    _out("stages.mark_complete:retry_row:*", "How long a retry waits for capacity; it is created in the end."),
     _equivalent(
         "stages.merge:_compare_claims:compare-1",
         "Where the sequence is the same, the attempt decides: the second half says the same.",
@@ -192,7 +193,8 @@ SURVIVORS: Final[tuple[Survivor, ...]] = (
     ),
     _equivalent("steps.spill:*", "How drafts are sorted on disk, and when memory is given back: the same rows come."),
     _out(
-        "steps.submit:_claim:*", "Rounds of a submission that loses the ledger again and again: more of them than here."
+        "steps.submit:_claim:*",
+        "What a submitter is told that finds its own entry after a lost answer; the ledger has it.",
     ),
     _out("steps.submit:_check_collection:*", "A collection of another model; tests/cli."),
     _gap("steps.submit:_rejected_ids:*", "A record that was rejected, submitted again unchanged."),
