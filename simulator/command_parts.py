@@ -38,7 +38,7 @@ faults_option: Final = click.option(
     default="all",
     show_default=True,
     metavar="PROFILE",
-    help="all, none, storm, crashes, answers, races, rot or mix.",
+    help="all, none, storm, crashes, answers, races, deaths, rot or mix.",
 )
 mixed_scenario_option: Final = click.option(
     "--scenario", default="mix", show_default=True, metavar="NAME", help="As of `simulate run`."

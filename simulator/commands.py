@@ -17,14 +17,13 @@ from simulator.command_parts import (
     EXITS,
     faults_option,
     jobs_option,
-    mixed_faults_option,
-    mixed_scenario_option,
     out_option,
     progress,
     scenario_option,
     told,
     write,
 )
+from simulator.commands_mutants import mutants, mutate
 from simulator.commands_search import coverage, crashes
 
 if TYPE_CHECKING:
@@ -199,41 +198,7 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
     return EXITS[outcome.verdict]
 
 
-@simulate.command()
-@click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
-@mixed_scenario_option
-@mixed_faults_option
-@common
-def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
-    """Plant bugs, one at a time, and say whether they are found, how soon, and how small it gets. Changes no file.
-
-    Ends with 1 where one was not found that is not known to be out of reach.
-
-    \b
-    Example:
-      embedpipe simulate mutants lesser_claim_wins
-      embedpipe simulate mutants --runs 500 --faults storm
-    """
-    from simulator.mutants.catalogue import MUTANTS
-    from simulator.mutants.planting import hunted
-
-    if unknown := set(names) - MUTANTS.keys():
-        raise InvalidInput(
-            f"No planted bug is called {min(unknown)[:40]!a}.", hint=f"Use some of {', '.join(MUTANTS)}."
-        )
-    found = [{**hunted(name, **asked), "missed_for": MUTANTS[name].missed} for name in names or MUTANTS]
-    if settings.json:
-        click.echo(json_text(found))
-    else:
-        for each in found:
-            missed = f"not found ({each['missed_for']})" if each["missed_for"] else "not found"
-            said = missed if each["seeds"] is None else f"{each['verdict']} at run {each['seeds']}"
-            faults = f", {len(each['faults'])} faults" if each["seeds"] else ""
-            click.echo(f"{each['mutant']:28} {said}{faults}, {each['seconds']} s")
-    return int(any(each["seeds"] is None and not each["missed_for"] for each in found))
-
-
 simulate.add_command(crashes)
 simulate.add_command(coverage)
+simulate.add_command(mutants)
+simulate.add_command(mutate)

@@ -32,7 +32,9 @@ PAUSE_US: Final = (100_000, 8 * SECOND_US)
 """[ours] Of a pause: long enough that another execution's step, or all of it, comes first."""
 WAITS_US: Final[Mapping[Fault | None, tuple[int, int]]] = MappingProxyType({Fault.SLOW: SLOW_US, Fault.PAUSE: PAUSE_US})
 
-HEARD: Final = frozenset({Fault.SLOW, Fault.PAUSE, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.SKEW})
+HEARD: Final = frozenset(
+    {Fault.SLOW, Fault.PAUSE, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.SKEW, Fault.FOREIGN}
+)
 """The caller gets an answer, be it a strange one."""
 HAPPENS: Final = HEARD | {Fault.ABORTED, Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ANSWER_LOST}
 DIES: Final = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ABORTED})

@@ -34,6 +34,7 @@ class Fault(StrEnum):
     DUPLICATE = "duplicate"  # the invocation is delivered twice
     ABORTED = "aborted"  # the execution is stopped by an operator
     SKEW = "skew"  # the clock of the machine that it runs on is wrong
+    FOREIGN = "foreign"  # the API key is another project's: what is ours is not there
 
 
 _ALWAYS: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.UNAVAILABLE, Fault.THROTTLED, Fault.SLOW, Fault.PAUSE)
@@ -52,9 +53,9 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "table.update": _WRITE,
     "provider.upload": _WRITE,
     "provider.create": _WRITE,
-    "provider.retrieve": _ALWAYS,
-    "provider.list": (*_ALWAYS, Fault.LAG),
-    "provider.content": _ALWAYS,
+    "provider.retrieve": (*_ALWAYS, Fault.FOREIGN),
+    "provider.list": (*_ALWAYS, Fault.LAG, Fault.FOREIGN),
+    "provider.content": (*_ALWAYS, Fault.FOREIGN),
     "provider.delete_file": _WRITE,
     "vectors.editing": _ALWAYS,
     "vectors.reading": _ALWAYS,
@@ -64,6 +65,7 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "collection.ids": _ALWAYS,
     "edition.seal": (*_WRITE, Fault.CRASH_HALF),
     "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.PAUSE, Fault.UNAVAILABLE, Fault.SKEW),
+    "lambda.update": (),  # a release comes when it comes
     "execution.state": (Fault.ABORTED, Fault.SLOW, Fault.PAUSE),
 }
 """Effect -> the faults that can happen there."""
@@ -92,6 +94,10 @@ class Chance:
     faults: frozenset[Fault] = frozenset(Fault)
     swarm: bool = True
     """Whether a seed leaves out about half of the faults, so that rare ones meet each other."""
+    focus: str | None = None
+    """The part of an actor's name where all of them gather; None: drawn by the seed."""
+    lasting: float = 0.3
+    """[ours] How many faults that strike each repetition of an invocation there are for each that strikes one."""
 
 
 PROFILES: Final[Mapping[str, Chance]] = {
@@ -103,6 +109,13 @@ PROFILES: Final[Mapping[str, Chance]] = {
     "races": Chance(
         rate=0.1,
         faults=frozenset({Fault.SLOW, Fault.PAUSE, Fault.DUPLICATE, Fault.CONFLICT, Fault.LAG, Fault.SKEW}),
+    ),
+    "deaths": Chance(
+        rate=0.006,
+        faults=frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER}),
+        swarm=False,
+        focus="final_merge",
+        lasting=10.0,
     ),
     "rot": Chance(rate=0.3, faults=frozenset({Fault.CORRUPT}), swarm=False),
 }
@@ -136,8 +149,6 @@ FOCUSED: Final = (2.0, 12.0)
 ELSEWHERE: Final = 0.3
 """[ours] How much likelier a fault is there, at least and at most, and elsewhere, than where there is no focus."""
 RATE_MAX: Final = 0.4
-LASTING: Final = 0.3
-"""[ours] How many faults that strike each repetition of an invocation there are for each that strikes one."""
 
 
 class Drawn(Faults):
@@ -147,10 +158,13 @@ class Drawn(Faults):
         super().__init__()
         self._seed = seed
         self._rate = chance.rate * (0.5 + fraction(seed, "rate")) if chance.swarm else chance.rate
+        self._lasting = chance.lasting
         focused = chance.swarm and fraction(seed, "focused") < 0.8
-        self._focus = pick(FOCI, seed, "focus") if focused else None
+        self._focus = chance.focus or (pick(FOCI, seed, "focus") if focused else None)
         least, most = FOCUSED
-        self._focused_rate = min(RATE_MAX, self._rate * least * (most / least) ** fraction(seed, "focused rate"))
+        drawn_rate = self._rate * least * (most / least) ** fraction(seed, "focused rate")
+        self._focused_rate = self._rate if chance.focus else min(RATE_MAX, drawn_rate)
+        self._elsewhere = 0.0 if chance.focus else self._rate * ELSEWHERE
         self._kinds = {
             effect: [
                 fault
@@ -169,14 +183,14 @@ class Drawn(Faults):
             return pick(kinds, self._seed, actor, *place, "which")
         # Some do not pass: a function that has no memory left here has none when it is repeated.
         work = actor.split("#", maxsplit=1)[0]
-        if fraction(self._seed, work, *place, "lasts") < rate * LASTING:
+        if fraction(self._seed, work, *place, "lasts") < rate * self._lasting:
             return pick(kinds, self._seed, work, *place, "lasting")
         return None
 
     def _rate_at(self, actor: str) -> float:
         if self._focus is None:
             return self._rate
-        return self._focused_rate if self._focus in actor else self._rate * ELSEWHERE
+        return self._focused_rate if self._focus in actor else self._elsewhere
 
 
 class Planned(Faults):

@@ -99,6 +99,8 @@ class Kernel:
         self.current: Actor | None = None
         self.closed = False
         self.moments = 0
+        self.trespasses: list[str] = []
+        """Who has asked for a real clock or a network, and for what."""
         self._moments_max = moments_max
         self._heap: list[tuple[int, int, Actor]] = []
         self._order = 0

@@ -119,6 +119,8 @@ def _thrown_away(evidence: Evidence) -> Iterator[str]:
         for job in jobs:
             if delta is None or delta.delta.batch_status not in READ or job.behaviour.extra_lines:
                 continue
+            if job.behaviour.content_missing == FOR_EVER:  # the provider has lost its own file
+                continue
             if job.id != (register.openai_batch_id if register else None):
                 continue
             answered = {request.custom_id for request in job.requests} - fates(job).keys()

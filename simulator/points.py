@@ -54,8 +54,10 @@ LINES: Final[Mapping[str, Callable[[Happened], bool]]] = MappingProxyType(
         "the provider's list was behind": _struck("provider.list", "lag"),
         "a create was paid for and nobody heard": _struck("provider.create", "answer_lost"),
         "an invocation was delivered twice": _struck("lambda.invoke", "duplicate"),
+        "a new release came": lambda line: line.effect == "lambda.update",
         "an execution was aborted": _struck("execution.state", "aborted"),
         "a clock was wrong": _struck("lambda.invoke", "skew"),
+        "the key was another project's": _struck("provider.retrieve", "foreign"),
         "a file came damaged": _struck("objects.download", "corrupt"),
         "a merge wrote a part": _struck("collection.upsert", "crash_half"),
         "a retry batch was stored": lambda line: (

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from uuid import UUID
 
 import attrs
@@ -21,6 +21,7 @@ from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.memory.table import MemoryBatchTable
 from embedpipe.backends.memory.vectors import MemoryVectorStore
+from embedpipe.errors import NotFound
 from embedpipe.lifecycle import Status
 from embedpipe.limits import LIST_PAGE_KEYS, PROVIDER_LIST_PAGE
 from embedpipe.model import BatchRow, Blob, BlobInfo, Hit, ProviderBatch
@@ -181,7 +182,12 @@ class SimulatedProvider:
 
     def retrieve(self, provider_batch_id: str) -> ProviderBatch:
         """As the port says."""
-        return self._perform("provider.retrieve", provider_batch_id, lambda: self._inner.retrieve(provider_batch_id))
+        return self._perform(
+            "provider.retrieve",
+            provider_batch_id,
+            lambda: self._inner.retrieve(provider_batch_id),
+            {Fault.FOREIGN: lambda: _absent("batch", provider_batch_id)},
+        )
 
     def list(self, *, after: str | None = None) -> Iterator[ProviderBatch]:
         """As the port says. Behind, the newest is not there yet."""
@@ -190,13 +196,21 @@ class SimulatedProvider:
             def now() -> list[ProviderBatch]:
                 return list(islice(self._inner.list(after=last), PROVIDER_LIST_PAGE))
 
-            return self._perform("provider.list", "", now, {Fault.LAG: lambda: now() if last else now()[1:]})
+            behind = {Fault.LAG: lambda: now() if last else now()[1:], Fault.FOREIGN: lambda: []}
+            return self._perform("provider.list", "", now, behind)
 
         return _paged(page, lambda batch: batch.id, PROVIDER_LIST_PAGE, after)
 
     def content(self, file_id: str) -> Iterator[bytes]:
         """As the port says."""
-        return iter(self._perform("provider.content", file_id, lambda: list(self._inner.content(file_id))))
+        return iter(
+            self._perform(
+                "provider.content",
+                file_id,
+                lambda: list(self._inner.content(file_id)),
+                {Fault.FOREIGN: lambda: _absent("file", file_id)},
+            )
+        )
 
     def cancel(self, provider_batch_id: str) -> None:
         """As the port says."""
@@ -205,6 +219,10 @@ class SimulatedProvider:
     def delete_file(self, file_id: str) -> None:
         """As the port says."""
         self._perform("provider.delete_file", file_id, lambda: self._inner.delete_file(file_id))
+
+
+def _absent(what: str, name: str) -> NoReturn:
+    raise NotFound(f"{what} {name} is not in this project.")
 
 
 class SimulatedCollection:

@@ -32,7 +32,7 @@ from simulator.faults import Fault, Faults, Strike
 from simulator.kernel import SECOND_US, Actor, Overrun
 from simulator.oracle import Evidence, judged
 from simulator.points import points_of
-from simulator.scenarios import NEVER_ENDS, QUICK, Scenario, Script
+from simulator.scenarios import NEVER_ENDS, QUICK, Release, Scenario, Script
 from simulator.workflow import Workflow
 from simulator.world import World
 from verify.audit.api import check as audit
@@ -133,7 +133,15 @@ class _Run:
             policy=scenario.policy,
             on_event=self._note,
         )
-        self.workflow = Workflow(self.ctx, world.effects, RETRY)
+        self.workflow = Workflow(lambda: self.ctx, world.effects, RETRY)
+
+    def _release(self, release: Release) -> None:
+        """From now on invocations begin with other settings."""
+
+        def switch() -> None:
+            self.ctx = attrs.evolve(self.ctx, limits=release.limits, policy=release.policy)
+
+        self.world.effects.perform("lambda.update", f"{release.limits.requests_per_batch} requests a batch", switch)
 
     def _note(self, event: events.RunEvent) -> None:
         self.reported.append(event)
@@ -161,6 +169,10 @@ class _Run:
         for at, (when, records) in enumerate(self.script.submissions):
             if records:
                 self.world.spawn(f"operator-{at}", partial(self._operate, at), after_s=when)
+        if self.script.release is not None:
+            self.world.spawn(
+                "deployer", partial(self._release, self.script.release), after_s=self.script.release.after_s
+            )
         executions = [
             self.workflow.start(f"ingest-{at}", after_s=when)
             for at, when in enumerate(self.script.executions)

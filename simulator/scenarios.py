@@ -17,7 +17,7 @@ from embedpipe.limits import Limits, Policy
 from embedpipe.model import ProviderIssue, Record
 from simulator.chance import fraction, number, pick
 
-__all__ = ["MIX", "NEVER_ENDS", "QUICK", "SCENARIOS", "Scenario", "Script", "turn"]
+__all__ = ["MIX", "NEVER_ENDS", "QUICK", "SCENARIOS", "Release", "Scenario", "Script", "turn"]
 
 SPAN_S: Final = 1_200
 """[ours] Within it all begin."""
@@ -30,6 +30,15 @@ NEVER_ENDS: Final = Behaviour(running=("in_progress",), outcome=None)
 
 
 @attrs.frozen(kw_only=True)
+class Release:
+    """From then on what begins runs with other settings; what is under way goes on with the old ones."""
+
+    after_s: float
+    limits: Limits
+    policy: Policy
+
+
+@attrs.frozen(kw_only=True)
 class Script:
     """One run's worth."""
 
@@ -39,6 +48,7 @@ class Script:
     """When each begins, in seconds."""
     behaviours: Sequence[Behaviour]
     """Of the first creates; all later ones are good."""
+    release: Release | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -47,6 +57,7 @@ class Script:
             *(f"submission {at}" for at in range(len(self.submissions))),
             *(f"execution {at}" for at in range(len(self.executions))),
             *(f"behaviour {at}" for at, each in enumerate(self.behaviours) if each != QUICK),
+            *(["release"] if self.release is not None else []),
             *sorted({f"record {record.id}" for _, records in self.submissions for record in records}),
         )
 
@@ -61,6 +72,7 @@ class Script:
             behaviours=[
                 QUICK if f"behaviour {at}" in without else behaviour for at, behaviour in enumerate(self.behaviours)
             ],
+            release=None if "release" in without else self.release,
         )
 
 
@@ -85,6 +97,8 @@ class Scenario:
     """Whether it is one and the same record each time, with another text than before."""
     in_place: bool = True
     """Whether vectors are merged in place, or into versions that race for the pointer."""
+    released: float = 0.0
+    """The part of the seeds in which a new release comes in the middle."""
     settle_max: int = 40
     """Executions without faults within which all has to end."""
 
@@ -95,6 +109,22 @@ class Scenario:
             submissions=[(when, tuple(self._records(seed, at))) for at, when in enumerate(submitted)],
             executions=begun,
             behaviours=[_behaviour(seed, nth) for nth in range(6)],
+            release=self._release(seed) if fraction(seed, "released") < self.released else None,
+        )
+
+    def _release(self, seed: int) -> Release:
+        """Whoever turns a limit expects what is under way to come to the same end."""
+
+        def turned(value: int, what: str) -> int:
+            return max(1, round(value * pick((0.3, 0.7, 2.0), seed, "release", what)))
+
+        rows = turned(self.policy.chunk_rows, "chunk")
+        return Release(
+            after_s=fraction(seed, "release") * SPAN_S,
+            limits=attrs.evolve(self.limits, requests_per_batch=turned(self.limits.requests_per_batch, "batch")),
+            policy=attrs.evolve(
+                self.policy, chunk_rows=rows, merge_rows=max(rows, turned(self.policy.merge_rows, "merge"))
+            ),
         )
 
     def _records(self, seed: int, submission: int) -> list[Record]:
@@ -135,6 +165,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="overlap",
         submissions=2,
         records=5,
+        released=0.3,
         executions=6,
         limits=Limits(requests_per_batch=3),
         policy=_SMALL,
@@ -152,6 +183,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="versions",
         submissions=2,
         records=5,
+        released=0.3,
         executions=6,
         limits=Limits(requests_per_batch=3),
         policy=_SMALL,
@@ -161,6 +193,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="seed62",
         submissions=2,
         records=62,
+        released=0.3,
         executions=2,
         limits=Limits(requests_per_batch=2),
         policy=attrs.evolve(_SMALL, chunk_rows=20, merge_rows=60),
@@ -181,6 +214,7 @@ MIX: Final = (
     *(("texts", "all"), ("versions", "all"), ("overlap", "all"), ("texts", "crashes"), ("versions", "races")),
     *(("overlap", "storm"), ("texts", "races"), ("overlap", "rot"), ("versions", "crashes"), ("small", "storm")),
     *(("texts", "storm"), ("overlap", "crashes"), ("overlap", "races"), ("versions", "none"), ("seed62", "all")),
+    *(("texts", "deaths"), ("seed62", "races")),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 
@@ -259,7 +293,7 @@ def _behaviour(seed: int, nth: int) -> Behaviour:
         absent_file_id="" if once_in(4, "absent") else None,
         unknown_retrieves=number(seed, "unknown", nth) % 2,
         unlisted_calls=number(seed, "unlisted", nth) % 3,
-        content_missing=int(once_in(6, "content")),
+        content_missing=FOR_EVER if once_in(12, "gone") else int(once_in(6, "content")),
         torn=once_in(5, "torn"),
         counts_silent=once_in(2, "silent"),
     )

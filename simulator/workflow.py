@@ -31,10 +31,10 @@ MAP_CONCURRENCY: Final = 40
 
 
 class Workflow:
-    """Runs executions of one deployment."""
+    """Runs executions of one deployment. `deployed`: what an invocation that begins now runs with."""
 
-    def __init__(self, ctx: Context, effects: Effects, policy: RetryPolicy) -> None:
-        self._ctx = ctx
+    def __init__(self, deployed: Callable[[], Context], effects: Effects, policy: RetryPolicy) -> None:
+        self._deployed = deployed
         self._effects = effects
         self._kernel = effects.kernel
         self._policy = policy
@@ -53,8 +53,9 @@ class Workflow:
         )
 
     def _stored(self, stored: str, execution_id: str) -> Sequence[Mapping[str, Any]]:
-        key: str = getattr(self._ctx.layout, stored)(execution_id)
-        items: Sequence[Mapping[str, Any]] = decode(self._ctx.objects.get(key).data, key)
+        ctx = self._deployed()
+        key: str = getattr(ctx.layout, stored)(execution_id)
+        items: Sequence[Mapping[str, Any]] = decode(ctx.objects.get(key).data, key)
         return items
 
     # --- one task -------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Workflow:
 
         def deliver(copy: str) -> Actor:
             title = f"{where}#{kernel.unique(where)}{copy}"
-            return kernel.spawn(title, lambda: CALLS[name](self._ctx, event), lasts_us=FUNCTION_S * SECOND_US)
+            return kernel.spawn(title, lambda: CALLS[name](self._deployed(), event), lasts_us=FUNCTION_S * SECOND_US)
 
         def twice() -> Actor:
             deliver("-again")

@@ -17,6 +17,7 @@ from embedpipe.errors import InvalidInput
 from embedpipe.ports import VectorStore
 from simulator.effects import Effects
 from simulator.faults import PROFILES, Drawn, Faults
+from simulator.guard import guarded
 from simulator.kernel import SECOND_US, Actor, Kernel, Lock
 from simulator.ports import SimulatedClock, SimulatedObjects, SimulatedProvider, SimulatedTable, SimulatedVectors
 from simulator.versions import SimulatedVersions, Versions
@@ -83,9 +84,13 @@ class World:
         return self.kernel.spawn(name, work, after_us=round(after_s * SECOND_US))
 
     def run(self, *, for_s: float | None = None) -> None:
-        """Until nobody has anything left to do, or `for_s` seconds of virtual time have passed."""
+        """Until nobody has anything left to do, or `for_s` seconds of virtual time have passed.
+
+        `InvalidInput` names an actor that has asked for the real clock or for a network.
+        """
         until_us = None if for_s is None else self.kernel.now_us + round(for_s * SECOND_US)
-        self.kernel.run(until_us=until_us)
+        with guarded(self.kernel):
+            self.kernel.run(until_us=until_us)
 
     def close(self) -> None:
         """End all actors where they stand; nothing they still do has an effect. Quiet when called twice."""

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
+from typing import Protocol
 
 import attrs
 
-__all__ = ["Patch", "install"]
+__all__ = ["Change", "Patch", "install"]
 
 
 @attrs.frozen
@@ -32,10 +33,21 @@ class Patch:
         return source.replace(self.before, self.after)
 
 
+class Change(Protocol):
+    """What changes a module: a patch of a text, or a mutation at a place."""
+
+    @property
+    def module(self) -> str:
+        """Its full name."""
+
+    def applied(self, source: str) -> str:
+        """The changed source."""
+
+
 class _Loader(SourceFileLoader):
     """Gives changed source, and never the compiled file of the unchanged one."""
 
-    patches: Sequence[Patch] = ()
+    patches: Sequence[Change] = ()
 
     def get_code(self, fullname: str):  # type: ignore[no-untyped-def]  # a code object
         source = self.get_data(self.get_filename(fullname)).decode()
@@ -45,7 +57,7 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    def __init__(self, patches: Sequence[Patch]) -> None:
+    def __init__(self, patches: Sequence[Change]) -> None:
         self._patches = patches
 
     def find_spec(
@@ -61,7 +73,7 @@ class _Finder(MetaPathFinder):
         return spec
 
 
-def install(patches: Sequence[Patch]) -> None:
+def install(patches: Sequence[Change]) -> None:
     """From now on the modules of these patches are imported changed. They must not have been imported yet."""
     early = [patch.module for patch in patches if patch.module in sys.modules]
     if early:

@@ -1,6 +1,7 @@
 """One planted bug in a process of its own: runs seeds until one fails, and says which, after how long, and how small it gets.
 
-python -m simulator.mutants.worker NAME [--scenario small] [--faults all] [--seed 1] [--runs 200]
+python -m simulator.mutants.worker NAME [--scenario small] [--faults all] [--seed 1] [--runs 200] [--bases 1]
+python -m simulator.mutants.worker NAME --plan FILE
 """
 
 from __future__ import annotations
@@ -8,12 +9,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from simulator.mutants.catalogue import MUTANTS
 from simulator.mutants.loader import install
+
+if TYPE_CHECKING:
+    from simulator.plan import Plan
+
+APART: Final = 100_000
+"""[ours] Between the first seeds of two bases."""
 
 
 @click.command()
@@ -22,10 +30,19 @@ from simulator.mutants.loader import install
 @click.option("--faults", default="mix")
 @click.option("--seed", "base", default=1)
 @click.option("--runs", default=200)
-def main(name: str, scenario: str, faults: str, base: int, runs: int) -> None:
-    """Print one JSON line."""
+@click.option("--bases", default=1)
+@click.option("--plan", type=click.Path(path_type=Path))
+def main(name: str, scenario: str, faults: str, base: int, runs: int, bases: int, plan: Path | None) -> None:
+    """Print one JSON line for each base of seeds, or for a plan that is replayed."""
     install(MUTANTS[name].patches)
-    sys.stdout.write(json.dumps(hunt(name, scenario, faults, base, runs)) + "\n")
+    if plan is not None:
+        from simulator.plan import read_plan, replay
+
+        outcome, _ = replay(read_plan(plan))
+        sys.stdout.write(json.dumps({"mutant": name, "verdict": outcome.verdict, "broken": outcome.broken[:2]}) + "\n")
+        return
+    for at in range(bases):
+        sys.stdout.write(json.dumps(hunt(name, scenario, faults, base + at * APART, runs)) + "\n")
 
 
 def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[str, Any]:
@@ -43,16 +60,34 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
         if outcome.verdict is not Verdict.HELD:
             found_s = time.process_time() - began
             small = shrink(plan_of(named, outcome))
+            shrunk_s = time.process_time() - began - found_s
             return {
                 "mutant": name,
+                "base": base,
                 "scenario": named.name,
                 "seeds": at + 1,
                 "seconds": round(found_s, 2),
                 "verdict": outcome.verdict,
                 "broken": outcome.broken[:2],
                 "faults": [f"{each.actor} {each.effect}#{each.nth} {each.fault}" for each in small.strikes],
+                "shrunk": {"seconds": round(shrunk_s, 2), **sizes(small)},
+                "plan": json.loads(small.dump()),
             }
-    return {"mutant": name, "seeds": None, "seconds": round(time.process_time() - began, 2)}
+    return {"mutant": name, "base": base, "seeds": None, "seconds": round(time.process_time() - began, 2)}
+
+
+def sizes(small: Plan) -> dict[str, int]:
+    """What is left to look at: batches, effects, and those of them that led to what is broken."""
+    from simulator.plan import replay
+    from simulator.trace_page.chain import chain_of
+
+    outcome, _ = replay(small)
+    batches = {line.on for line in outcome.trace if line.effect == "table.put_new"}
+    return {
+        "batches": len(batches),
+        "effects": outcome.effects,
+        "lines": len(chain_of(outcome.trace, outcome.broken)),
+    }
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
@@ -12,6 +10,7 @@ from simulator.effects import Happened
 from simulator.runs import Outcome, Verdict
 from simulator.trace_page.chain import chain_of
 from simulator.trace_page.lanes import drawn
+from verify.formats.page.frame import framed
 from verify.formats.page.markup import code, number, shown
 
 __all__ = ["render"]
@@ -28,20 +27,12 @@ SAID: Final = {
 def render(outcome: Outcome, *, scenario: str) -> str:
     """The whole page. It asks no network and has no script; ids, keys and texts of the run are never more than text."""
     style = files("simulator.trace_page").joinpath("trace.css").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     chain = chain_of(outcome.trace, outcome.broken)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f"<title>{outcome.verdict}: seed {outcome.seed}</title>\n"
-        f'<link rel="icon" href="data:,">\n<style>{style}</style>\n</head>\n<body>\n'
+    body = (
         f"{_head(outcome, scenario)}\n<main>\n{_broken(outcome)}{_chain(outcome, chain)}"
-        f"<section><h2>What happened</h2>\n{drawn(outcome.trace, marked=frozenset(chain))}</section>\n"
-        "</main>\n</body>\n</html>\n"
+        f"<section><h2>What happened</h2>\n{drawn(outcome.trace, marked=frozenset(chain))}</section>\n</main>"
     )
+    return framed(body, title=f"{outcome.verdict}: seed {outcome.seed}", style=style)
 
 
 def _head(outcome: Outcome, scenario: str) -> str:

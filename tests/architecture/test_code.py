@@ -15,7 +15,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("embedpipe", "verify", "simulator")
 LINES_MAX = 500
 ENTRY_POINTS = frozenset(
-    {"embedpipe", "embedpipe.__main__", "embedpipe.aws.handlers", "simulator.mutants.worker", "verify"}
+    {
+        "embedpipe",
+        "embedpipe.__main__",
+        "embedpipe.aws.handlers",
+        "simulator.mutants.forking",
+        "simulator.mutants.worker",
+        "verify",
+    }
 )
 FOR_TESTS = ("verify.", "embedpipe.backends.memory.")  # made for tests, ours and other people's
 CLOCK = "embedpipe.backends.system"

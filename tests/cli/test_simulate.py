@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from simulator.plan import Plan
@@ -19,3 +20,16 @@ def test_the_command_line(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "held.json"
     path.write_text(Plan(scenario="small", seed=1).dump())
     assert "holds" in run("simulate", "shrink", str(path)).stderr
+
+
+def test_results_of_mutations_are_kept_and_not_made_again(run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "results.jsonl"
+    asked = ["simulate", "mutate", "embedpipe.stages.poll:may_replace:compare-5", "--runs", "2", "--results", str(kept)]
+    assert run(*asked).exit_code == 0
+    (line,) = kept.read_text().splitlines()
+    kept.write_text(json.dumps(json.loads(line) | {"by": "hang"}) + "\n")
+    again = run(*asked)
+    assert (again.exit_code, "by hang: 1" in again.stdout) == (0, True)
+    kept.write_text("no JSON\n")
+    assert run(*asked).exit_code == 7
+    assert run("simulate", "mutate", "nobody:*").exit_code == 5

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from xml.etree import ElementTree
 
 import attrs
 import pytest
-from jsonschema import Draft7Validator
 
 from embedpipe.backends.memory.behaviour import GOOD
 from embedpipe.lifecycle import Status
@@ -20,6 +18,7 @@ from tests.verify.auditing import audited, source_of
 from tests.verify.mutators import MUTATORS
 from tests.verify.page_reader import Read
 from tests.verify.planting import Plant
+from tests.verify.sarif_standard import sarif_errors
 from tests.worlds import SmallWorld
 from verify.audit.api import check
 from verify.audit.catalogue import BRINGS, FAMILIES, RULES, chosen
@@ -68,18 +67,17 @@ def test_the_formats_agree() -> None:
 
 
 def test_sarif_is_what_its_standard_asks_for() -> None:
-    schema = Draft7Validator(json.loads(Path(__file__).with_name("sarif.schema.json").read_text()))
     report = audited(damaged().world, grace_s=-1)
     report = attrs.evolve(report, suppressed=report.findings[:1])
     in_a_file = sarif.Result(
         code="X301", severity="critical", message="lost", file="a machine\\m.json", line=3, column=7
     )
     for document in (sarif.render_report(report), sarif.render({"X301": "lost"}, [in_a_file])):
-        assert [error.message for error in schema.iter_errors(json.loads(document))] == []
+        assert sarif_errors(json.loads(document)) == []
         assert json.loads(document)["$schema"] == sarif.SCHEMA_URI
     wrong = json.loads(sarif.render_report(report))
     wrong["runs"][0]["results"][0]["level"] = "critical"
-    assert not schema.is_valid(wrong)
+    assert sarif_errors(wrong) != []
 
 
 def test_junit_is_read_back() -> None:

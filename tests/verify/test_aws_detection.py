@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.verify.auditing import THOROUGH
@@ -46,3 +48,26 @@ def test_what_really_ran_is_clean(depth: str, grace_s: float) -> None:
     lines = {line.family: line for line in report.coverage.lines if line.unit == "executions" and line.family in "XL"}
     assert lines["X"].total == lines["X"].checked == 8
     assert lines["L"].total == 8
+
+
+SINGLES = [(code, mutator) for code, mutators in TOLD_MUTATORS.items() for mutator in mutators]
+PAIRS = len(SINGLES) * (len(SINGLES) - 1) if THOROUGH else 20
+
+
+@pytest.mark.parametrize("number", range(PAIRS))
+def test_two_faults_of_two_executions_are_both_found(number: int) -> None:
+    """All ordered pairs, where there is time; neither hides the other, and nothing is found beyond both."""
+    pairs = list(itertools.permutations(SINGLES, 2))
+    (one, first), (two, second) = pairs[number if THOROUGH else number * len(pairs) // PAIRS]
+    told = Told(number)
+    names = told.random.sample(["poll-fails", "retried", "healthy"], 2)
+    wanted = []
+    for told.name, (code, mutator) in zip(names, ((one, first), (two, second)), strict=True):
+        wanted.append((code, told.name, mutator(told)))
+    findings = told.audited().findings
+    for code, name, batch_ids in wanted:
+        mine = [one for one in findings if one.code == code and name in one.location]
+        assert mine, (first.__name__, second.__name__, findings)
+        assert batch_ids <= {batch_id for one in mine for batch_id in one.batch_ids}
+    allowed = {one, two} | BRINGS.get(one, Brings()).implies | BRINGS.get(two, Brings()).implies
+    assert [finding for finding in findings if finding.code not in allowed] == []

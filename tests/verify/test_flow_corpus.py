@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from embedpipe.aws import state_machine
 from embedpipe.cli import cli
 from embedpipe.model import Kind
+from tests.verify.sarif_standard import sarif_errors
 from verify.audit.findings import WrongQuestion
-from verify.flow.contract import ours
+from verify.flow.contract import of_document, ours
 from verify.flow.reading import machines_of, read
 from verify.flow.render import RENDERERS
 from verify.flow.report import FlowReport, Question, analyse
@@ -124,6 +125,18 @@ def test_a_step_of_ours_that_hides_the_result_is_found(state: str) -> None:
     assert "F603" in {finding.code for finding in report.findings}
 
 
+def test_a_field_that_a_handler_may_set_and_a_pass_drops_is_said_to_be_dropped() -> None:
+    states = {
+        "Ask": {"Type": "Task", "Resource": "arn:aws:lambda:::function:ask", "Next": "Replace"},
+        "Replace": {"Type": "Pass", "Parameters": {"other": 1}, "Next": "MarkBatchesComplete"},
+        "MarkBatchesComplete": {"Type": "Pass", "End": True},
+    }
+    machine = machines_of(json.dumps({"StartAt": "Ask", "States": states}), file="m.json")[0]
+    contract = of_document({"outputs": {"Ask": {"k": "string|absent"}}}, "contract")
+    (answer,) = analyse(machine, Question(fields=("k",)), contract).answers
+    assert answer.why == "Replace drops it: Parameters without ResultPath replaces the whole state"
+
+
 def test_the_chain_names_the_state_that_dropped_it() -> None:
     (finding, _) = (one for one in answered("pass_replaces_state").findings if one.code == "F601")
     assert [link.state for link in finding.path] == ["N", "Prepare", "MarkWordBatchesComplete"]
@@ -170,7 +183,7 @@ def test_templates_are_read(tmp_path: Path) -> None:
     assert [machine.name for machine in read(template)] == ["A", "B", "C"]
 
 
-def test_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket, "socket", None)  # it asks nobody
     run = CliRunner().invoke
     dropped = str(CORPUS / "pass_replaces_state.json")
@@ -178,6 +191,19 @@ def test_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
         done = run(cli, ["verify", "flow", dropped, "--format", form])
         assert done.exit_code == 1
         assert "F601" in done.output
+    files = {form: tmp_path / f"flow.{form}" for form in RENDERERS}
+    asked = [f"--format={form}={path}" for form, path in files.items()]
+    done = run(cli, ["verify", "flow", dropped, *asked])
+    assert done.output == files["text"].read_text()
+    assert all("F601" in path.read_text() for path in files.values())
+    assert json.loads(run(cli, ["verify", "flow", dropped, "--json"]).output) == json.loads(files["json"].read_text())
+    for wrong in (
+        ["--format=text", "--format=json"],
+        ["--format=pdf"],
+        [f"--format=html={tmp_path}"],
+        ["--format=html=none/x"],
+    ):
+        assert run(cli, ["verify", "flow", dropped, *wrong]).exit_code == 2
     assert run(cli, ["verify", "flow", str(CORPUS / "kept.json")]).exit_code == 0
     assert run(cli, ["verify", "flow", str(CORPUS / "handler_decides.json")]).exit_code == 3
     assert run(cli, ["verify", "flow", "none.json"]).exit_code == 2
@@ -200,6 +226,7 @@ def test_formats_agree_and_html_is_escaped() -> None:
     reports = [analyse(machine, Question(state=evil, fields=("k",)))]
     codes = [finding.code for finding in reports[0].findings]
     sarif = json.loads(RENDERERS["sarif"](reports))
+    assert sarif_errors(sarif) == []
     assert [one["ruleId"] for one in sarif["runs"][0]["results"]] == codes
     assert [one["code"] for one in json.loads(RENDERERS["json"](reports))["machines"][0]["findings"]] == codes
     page = RENDERERS["html"](reports)

@@ -22,6 +22,9 @@ from verify.audit.coverage import Coverage, Line
 from verify.audit.findings import Finding, Severity
 from verify.audit.journeys import BREAKS, JOURNEYS_MAX, Stage, Standing
 from verify.audit.report import Report, in_order
+from verify.flow.reading import machines_of, read
+from verify.flow.render import RENDERERS
+from verify.flow.report import Question, analyse
 from verify.formats import html
 from verify.formats.page.findings import FINDINGS_SHOWN_MAX
 from verify.formats.page.markup import VALUE_CHARS_MAX
@@ -246,6 +249,27 @@ def test_it_is_legible_on_a_phone_and_on_a_desktop(browser: Browser, page: Path,
         dark = shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 27)"
         assert dark == (scheme == "dark")
         assert shown.evaluate(CONTRAST) == []
+        assert shown.told == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_of_a_data_flow_is_legible(browser: Browser, tmp_path: Path, width: int, scheme: str) -> None:
+    corpus = Path(__file__).parents[1] / "corpus" / "asl"
+    dull = [machine for name in ("null_without_chunks", "kept") for machine in read(corpus / f"{name}.json")]
+    evil = {"StartAt": EVIL, "States": {EVIL: {"Type": "Pass", "Parameters": {}, "Next": "M" * 300}}}
+    evil["States"]["M" * 300] = {"Type": "Succeed"}  # type: ignore[index]
+    odd = machines_of(json.dumps(evil), file="odd.json")[0]
+    reports = [analyse(machine) for machine in dull] + [analyse(odd, Question(state="M*", fields=(EVIL,)))]
+    path = tmp_path / "flow.html"
+    path.write_text(RENDERERS["html"](reports), encoding="utf-8")
+    with opened(browser, path, width=width, scheme=scheme) as shown:
+        assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert shown.evaluate(CONTRAST) == []
+        assert shown.evaluate("document.querySelectorAll('img, iframe, script').length") == 0
+        assert shown.evaluate("document.querySelectorAll('.code .name').length") == sum(
+            len(r.findings) for r in reports
+        )
         assert shown.told == []
 
 

@@ -108,3 +108,16 @@ def test_an_odd_question_has_an_answer(root: Path, tmp_path: Path) -> None:
     assert call("verify", "inject", "--root", root).exit_code == 5
     assert call("verify", "inject", "B701", "--root", tmp_path / "none").exit_code == 2
     assert set(PLANTED) | ON_AWS <= set(RULES)
+
+
+def test_a_root_that_is_damaged_already_is_said_to_be(root: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(root, damaged, symlinks=True)
+    hit = list((damaged / "objects").rglob("poll_results.json"))
+    assert hit
+    for path in hit:
+        path.write_bytes(b"[{")
+    ended = call("verify", "inject", "P204", "--root", damaged, "--out", tmp_path / "copy")
+    assert ended.exit_code == 3
+    assert "damaged already" in ended.stderr
+    assert not (tmp_path / "copy").exists()

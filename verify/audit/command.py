@@ -17,8 +17,9 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from embedpipe.errors import Interrupted, full_disk
+from embedpipe.errors import Interrupted
 from verify.audit.asking import asking
+from verify.formats.outputs import Outputs, format_option, write
 from verify.sources.options import Named, again, of_source, options_of
 
 if TYPE_CHECKING:
@@ -39,16 +40,6 @@ ESTIMATED: Final = ("depth", "since", "executions", "scope")
 """Options that change what is called."""
 
 
-def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    pairs = [(name, path) for name, _, path in (value.partition("=") for value in values)]
-    for name, _path in pairs:
-        if name not in FORMATS:
-            raise click.BadParameter(f"{name!a} is no format; use {', '.join(FORMATS)}.")
-    if sum(not path for _, path in pairs) > 1:
-        raise click.BadParameter("only one format can go to stdout; give the others a file: junit=report.xml")
-    return tuple(pairs)
-
-
 @click.command()
 @asking
 @click.option(
@@ -58,21 +49,14 @@ def _outputs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     show_default=True,
     help="End with 1 where a finding is that bad or worse.",
 )
-@click.option(
-    "--format",
-    "outputs",
-    metavar="FORMAT[=FILE]",
-    multiple=True,
-    callback=_outputs,
-    help="text, jsonl, junit, sarif or html, to stdout or a file; repeatable. [default: text]",
-)
+@format_option(FORMATS)
 @click.option("--resume", metavar="DIR", help="Keep there what has been checked, and go on where that was interrupted.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be called, and what that costs.")
 @of_source
 @common
 def check(
     settings: Settings,
-    outputs: tuple[tuple[str, str], ...],
+    outputs: Outputs,
     named: Named,
     dry_run: bool,
     resume: str | None,
@@ -112,7 +96,11 @@ def check(
     report = attrs.evolve(
         report, repair_command=again(options_of(plan), "verify", "repair", "plan", "--out", "repair.json")
     )
-    _write(report, outputs, as_json=settings.json)
+    if settings.json:
+        from verify.formats import jsonl
+
+        click.echo(json_text(jsonl.document(report)))
+    write(outputs, lambda name: _renderer(name)(report), as_json=settings.json)
     return report.exit_code
 
 
@@ -155,30 +143,9 @@ def _say(estimate: Estimate, *, as_json: bool) -> None:
         click.echo(estimate.text)
 
 
-def _write(report: Report, outputs: tuple[tuple[str, str], ...], *, as_json: bool) -> None:
-    if as_json:
-        from verify.formats import jsonl
-
-        click.echo(json_text(jsonl.document(report)))
-    elif not any(not path for _, path in outputs):
-        outputs = (("text", ""), *outputs)
-    for name, path in outputs:
-        text = _renderer(name)(report)
-        if not path:
-            click.echo(text, nl=False)
-            continue
-        with full_disk(path):
-            Path(path).write_text(text, encoding="utf-8")
-
-
 def _renderer(name: str) -> Callable[[Report], str]:
     module, _, attribute = FORMATS[name].partition(":")
-    from verify.audit.findings import WrongQuestion
-
-    try:
-        render: Callable[[Report], str] = getattr(importlib.import_module(module), attribute)
-    except ImportError:
-        raise WrongQuestion(f"Format {name} is not built in.", hint="Use text, jsonl, junit, sarif or html.") from None
+    render: Callable[[Report], str] = getattr(importlib.import_module(module), attribute)
     return render
 
 

@@ -8,6 +8,10 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from verify.audit.findings import WrongQuestion
+from verify.formats.outputs import Outputs, format_option, write
+
+FORMATS = ("text", "json", "sarif", "html")
+"""As in `verify.flow.render`, which is imported where something is rendered."""
 
 
 @click.command()
@@ -18,14 +22,7 @@ from verify.audit.findings import WrongQuestion
 @click.option(
     "--items", type=click.IntRange(0), default=0, metavar="N", help="Ask whether a Map's result of N items fits."
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("text", "json", "sarif", "html")),
-    default="text",
-    show_default=True,
-    help="How to write the report.",
-)
+@format_option(FORMATS)
 @common
 def flow(
     settings: Settings,
@@ -34,7 +31,7 @@ def flow(
     state: str | None,
     contract: str | None,
     items: int,
-    form: str,
+    outputs: Outputs,
 ) -> int:
     """Say whether a field reaches a state on every path of a state machine, without running it.
 
@@ -42,6 +39,7 @@ def flow(
     Example:
       embedpipe verify flow ingest.asl.json --contract embedpipe
       embedpipe verify flow template.yaml --state Publish --field report_key
+      embedpipe verify flow ingest.asl.json --format text --format html=flow.html --format sarif=flow.sarif
     """
     from verify.flow.contract import Contract, load
     from verify.flow.reading import read
@@ -55,6 +53,8 @@ def flow(
         raise WrongQuestion(
             f"No state is named {state!a}.", hint="Names are as in the definition; * stands for any text."
         )
-    click.echo(RENDERERS["json" if settings.json else form](reports), nl=False)
+    if settings.json:
+        click.echo(RENDERERS["json"](reports), nl=False)
+    write(outputs, lambda name: RENDERERS[name](reports), as_json=settings.json)
     codes = {report.exit_code for report in reports}
     return 1 if 1 in codes else max(codes)

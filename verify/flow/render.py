@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
 from typing import Any, Final
 
 import attrs
@@ -24,7 +23,7 @@ def as_text(reports: Reports) -> str:
 
 
 def _lines(report: FlowReport) -> Iterator[str]:
-    yield f"{report.verdict.upper()}: {printable(_title(report))}"
+    yield f"{report.verdict.upper()}: {printable(report.title)}"
     for answer in report.answers:
         paths = f" ({answer.paths} paths)" if answer.paths > 1 else ""
         why = f": {answer.why}" if answer.why else ""
@@ -51,10 +50,6 @@ def drawn(path: Sequence[Link]) -> list[str]:
         known = f"  {link.known}" if link.known else ""
         lines.append(f"    {'→' if at else ' '} {link.state}{way}{known}")
     return lines
-
-
-def _title(report: FlowReport) -> str:
-    return f"{report.file}: {report.name}" if report.name else report.file
 
 
 def document(reports: Reports) -> list[dict[str, Any]]:
@@ -91,52 +86,11 @@ def as_sarif(reports: Reports) -> str:
 
 
 def as_html(reports: Reports) -> str:
-    """One file that loads nothing; everything from the definition is escaped."""
-    body = "".join(_section(report) for report in reports)
-    return _PAGE.replace("{body}", body)
+    """One file that loads nothing."""
+    from verify.flow.page import page
 
+    return page(reports)
 
-def _section(report: FlowReport) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(one.field)}<td>{escape(one.state)}"
-        f'<td class="{one.status.value}">{one.status.value}<td>{escape(one.why)}<td>{one.paths}'
-        for one in report.answers
-    )
-    findings = "".join(
-        f'<article><h3><span class="{one.severity}">{one.code}</span> {escape(RULES[one.code][1])}</h3>'
-        f"<p>{escape(one.message)} <small>line {one.line}</small></p>{_path(one.path)}</article>"
-        for one in report.findings
-    )
-    table = f"<table><tr><th>field<th>state<th>it is<th>because<th>paths{rows}</table>" if rows else ""
-    return f"<h2>{escape(_title(report))}: {report.verdict}</h2>{table}{findings}"
-
-
-def _path(path: Sequence[Link]) -> str:
-    steps = "".join(
-        f"<li>{escape(link.state)}{f' <i>{escape(link.way)}</i>' if link.way else ''}"
-        f"{f' <small>{escape(link.known)}</small>' if link.known else ''}"
-        for link in path
-    )
-    return f"<ol>{steps}</ol>" if steps else ""
-
-
-_PAGE: Final = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Data flow</title>
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { max-width: 60rem; margin: auto; padding: 1rem; overflow-wrap: anywhere }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid }
-ol { display: flex; flex-wrap: wrap; gap: .4rem; list-style: none; padding: 0 }
-li { border: 1px solid; border-radius: .4rem; padding: .1rem .5rem } li + li::before { content: "→ " }
-.missing, .null, .critical, .error { color: #d33; font-weight: bold } .there { color: #2a8a3a }
-.unknown, .warning, .not_evaluated { color: #b57700 }
-</style>
-<h1>Data flow</h1>
-{body}
-</html>
-"""
 
 RENDERERS: Final[Mapping[str, Callable[[Reports], str]]] = {
     "text": as_text,

@@ -112,6 +112,11 @@ class FlowReport:
     findings: tuple[Finding, ...]
 
     @property
+    def title(self) -> str:
+        """The file, and which of its machines."""
+        return f"{self.file}: {self.name}" if self.name else self.file
+
+    @property
     def exit_code(self) -> int:
         """0 clean, 1 findings, 3 something could not be told."""
         if any(finding.severity != "not_evaluated" for finding in self.findings):
@@ -253,7 +258,7 @@ def _lost(arrival: Arrival, states: Mapping[str, Any], field: str) -> str:
     path = arrival.path
     for before, after in zip(path[-2::-1], path[:0:-1], strict=True):
         had, has = _place(before.document, field), _place(after.document, field)
-        if had is not None and had[1] is Status.THERE and has != had:
+        if had is not None and ((had[1] is Status.THERE and has != had) or has is None):
             moved = f" (it is at {has[0]} now)" if has is not None and has[1] is Status.THERE else ""
             return f"{before.state} drops it{moved}: {_reason(states[before.state], after.label)}"
     last = _place(arrival.document, field)

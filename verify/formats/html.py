@@ -1,12 +1,7 @@
-"""A report as one HTML file, for people who would rather look than read. It needs no network, and runs no text of the data.
-
-The policy in its head allows the style and the script that stand in it, by their hashes, and nothing else.
-"""
+"""A report as one HTML file, for people who would rather look than read. It needs no network, and runs no text of the data."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from importlib.resources import files
@@ -15,7 +10,8 @@ from typing import Final
 from verify.audit.findings import SEVERITIES
 from verify.audit.report import Report
 from verify.formats.page import coverage, findings, journeys
-from verify.formats.page.markup import code, number, shown, shown_plainly
+from verify.formats.page.frame import framed
+from verify.formats.page.markup import code, number, shown
 
 __all__ = ["render"]
 
@@ -29,31 +25,11 @@ _VERDICTS: Final[Mapping[str, tuple[str, str]]] = {
 def render(report: Report) -> str:
     """The whole page."""
     style, script = (files("verify.formats.page").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{_policy(style, script)}'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f"<title>{_VERDICTS[report.verdict][0]}: {shown_plainly(report.source)}</title>\n"
-        f'<link rel="icon" href="data:,">\n<style>{style}</style>\n</head>\n<body>\n'
+    body = (
         f'<a class="skip" href="#main">Skip to the report</a>\n{_head(report)}\n'
-        f'<main id="main">\n{_body(report)}\n</main>\n{_foot(report)}\n<script>{script}</script>\n</body>\n</html>\n'
+        f'<main id="main">\n{_body(report)}\n</main>\n{_foot(report)}'
     )
-
-
-def _policy(style: str, script: str) -> str:
-    rules = (
-        "default-src 'none'",
-        f"style-src '{_sha256(style)}'",
-        f"script-src '{_sha256(script)}'",
-        "img-src data:",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
-    return f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(rules)}">\n'
-
-
-def _sha256(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return framed(body, title=f"{_VERDICTS[report.verdict][0]}: {report.source}", style=style, script=script)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------

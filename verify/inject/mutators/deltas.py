@@ -128,7 +128,10 @@ def chunk_that_was_never_merged(plant: Plant) -> set[str]:
 
 
 def _drop_from_chunks(plant: Plant, delta_key: str) -> None:
-    for info in list(plant.objects.list("chunks/")):
+    before, _, after = plant.layout.chunks.partition("{execution_id}")
+    for info in list(plant.objects.list(before)):
+        if not info.key.endswith(after):
+            continue
         chunks = plant.json(info.key)
         for chunk in chunks:
             chunk["deltas"] = [ref for ref in chunk["deltas"] if ref["delta_key"] != delta_key]

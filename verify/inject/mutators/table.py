@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Final
 
+from embedpipe.errors import EmbedpipeError
+from verify.inject.ground import CannotPlant
 from verify.inject.plant import Plant
 
 __all__ = ["MUTATORS", "Mutator", "plants"]
@@ -19,7 +22,17 @@ def plants(code: str) -> Callable[[Mutator], Mutator]:
     """Enter a mutator in the table."""
 
     def enter(mutator: Mutator) -> Mutator:
-        MUTATORS.setdefault(code, []).append(mutator)
-        return mutator
+        @wraps(mutator)
+        def planted(plant: Plant) -> set[str]:
+            try:
+                return mutator(plant)
+            except EmbedpipeError:
+                raise
+            except (AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+                # Mutators take a root at its word; what is damaged already is not as it says.
+                raise CannotPlant(f"What it takes is damaged already ({type(error).__name__}).") from error
+
+        MUTATORS.setdefault(code, []).append(planted)
+        return planted
 
     return enter

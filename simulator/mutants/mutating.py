@@ -1,0 +1,106 @@
+"""Mutations of all stages and steps, and what becomes of each under the simulator's judges.
+
+One is killed by the first run that does not hold, or by a run that never ends; else it survives the runs that it was given, or
+no run ever reached it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final
+
+import attrs
+
+from simulator.mutants.operators import Mutation, mutations
+from simulator.mutants.survivors import survivor_of
+
+__all__ = ["Fate", "all_mutations", "mutated"]
+
+FOLDERS: Final = ("stages", "steps")
+
+
+@attrs.frozen(kw_only=True)
+class Fate:
+    """What became of one mutation."""
+
+    name: str
+    line: int
+    before: str
+    after: str
+    runs: int
+    """That it took, or survived."""
+    reached: bool
+    by: str
+    """safety, liveness, crash or hang; empty where nothing killed it."""
+    broken: str
+
+    @property
+    def word(self) -> str:
+        """killed, survived or not reached."""
+        return "killed" if self.by else "survived" if self.reached else "not reached"
+
+    @property
+    def unlisted(self) -> bool:
+        """Whether nothing killed it, and nobody has said why."""
+        return not self.by and survivor_of(self.name) is None
+
+    @property
+    def verdict(self) -> str:
+        """What the table of survivors says of it."""
+        line = survivor_of(self.name)
+        return f"{line.word}: {line.reason}" if line is not None else "nobody has said why"
+
+
+def all_mutations(patterns: Sequence[str] = ()) -> list[Mutation]:
+    """Those whose names fit one of the patterns; of all stages and steps where there is none."""
+    found = find_spec("embedpipe")
+    assert found is not None
+    assert found.submodule_search_locations
+    (root,) = found.submodule_search_locations
+    paths = [path for folder in FOLDERS for path in sorted(Path(root, folder).glob("*.py"))]
+    made = [one for path in paths for one in mutations(_name(path), path.read_text(encoding="utf-8"))]
+    return [one for one in made if not patterns or any(fnmatchcase(one.name, pattern) for pattern in patterns)]
+
+
+def _name(path: Path) -> str:
+    return f"embedpipe.{path.parent.name}.{path.stem}"
+
+
+def mutated(chosen: Iterable[Mutation], *, runs: int, jobs: int = 1) -> Iterator[Fate]:
+    """The fate of each, as it becomes known."""
+    waiting = iter(list(chosen))
+    fates: SimpleQueue[Fate | None] = SimpleQueue()
+
+    def work() -> None:
+        command = [sys.executable, "-m", "simulator.mutants.forking", str(runs)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            for mutation in waiting:
+                worker.stdin.write(json.dumps(attrs.asdict(mutation)) + "\n")
+                worker.stdin.flush()
+                said: dict[str, Any] = json.loads(worker.stdout.readline())
+                fates.put(Fate(**said))
+            worker.stdin.close()
+
+    with ThreadPoolExecutor(jobs) as pool:
+        done = [pool.submit(work) for _ in range(jobs)]
+        for each in done:
+            each.add_done_callback(lambda _: fates.put(None))
+        left = jobs
+        while left:
+            fate = fates.get()
+            if fate is None:
+                left -= 1
+            else:
+                yield fate
+        for each in done:
+            each.result()
