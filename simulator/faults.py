@@ -55,6 +55,7 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "provider.retrieve": _ALWAYS,
     "provider.list": (*_ALWAYS, Fault.LAG),
     "provider.content": _ALWAYS,
+    "provider.cancel": _WRITE,
     "provider.delete_file": _WRITE,
     "vectors.editing": _ALWAYS,
     "vectors.reading": _ALWAYS,
