@@ -187,10 +187,11 @@ class SimulatedProvider:
         """As the port says. Behind, the newest is not there yet."""
 
         def page(last: str | None) -> Sequence[ProviderBatch]:
-            def now() -> list[ProviderBatch]:
-                return list(islice(self._inner.list(after=last), PROVIDER_LIST_PAGE))
+            def page_from(first: int) -> list[ProviderBatch]:
+                return list(islice(self._inner.list(after=last), first, first + PROVIDER_LIST_PAGE))
 
-            return self._perform("provider.list", "", now, {Fault.LAG: lambda: now() if last else now()[1:]})
+            behind = {Fault.LAG: lambda: page_from(0 if last else 1)}
+            return self._perform("provider.list", "", lambda: page_from(0), behind)
 
         return _paged(page, lambda batch: batch.id, PROVIDER_LIST_PAGE, after)
 
