@@ -55,7 +55,7 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "provider.retrieve": _ALWAYS,
     "provider.list": (*_ALWAYS, Fault.LAG),
     "provider.content": _ALWAYS,
-    "provider.cancel": _WRITE,
+    "provider.cancel": _ALWAYS,  # where its answer is lost, the backend looks, and sees that it is being cancelled
     "provider.delete_file": _WRITE,
     "vectors.editing": _ALWAYS,
     "vectors.reading": _ALWAYS,
