@@ -20,7 +20,8 @@ from simulator.faults import EFFECTS, Fault, Planned, Strike
 from simulator.world import World
 from tests.contract.aws import Cloud, Wire, over_http
 from tests.serving import Switch, switch
-from tests.simulation.conformance.faults import CALLS, FAULTS, FaultCase, left, prepare
+from tests.simulation.conformance.crashes import COLLECTION, DATABASE, HALF, ROWS, WHOLE, Crash, merge, rows
+from tests.simulation.conformance.faults import CALLS, FAULTS, LOSABLE, FaultCase, left, prepare
 from tests.simulation.inside import ask
 
 SEEN_ELSEWHERE = {
@@ -131,3 +132,73 @@ def test_every_fault_of_every_service_has_a_case() -> None:
     cases = {(case.effect, case.fault) for case in FAULTS.values()} | {("provider.list", Fault.LAG)}
     assert {(effect, fault) for effect, fault in claimed - cases if fault not in SEEN_ELSEWHERE} == set()
     assert cases <= claimed
+
+
+# --- a process that dies -----------------------------------------------------------------------------------------------
+
+
+def _left_by(effect: str, fault: Fault | None, folder: Path) -> object:
+    service = effect.partition(".")[0]
+    strikes = [Strike(actor="test", effect=effect, nth=1, fault=fault)] if fault else []
+    went_on = []
+    with World(1, Planned(strikes)) as world:
+        port = getattr(world, service)
+        made = prepare(service, port, folder)
+
+        def work() -> None:
+            try:
+                CALLS[effect](port, folder, made)
+            finally:
+                went_on.append(effect)
+
+        actor = world.spawn("test", work)
+        world.run()
+        assert actor.killed == bool(fault)
+        assert bool(went_on) == (not fault), "who is killed runs no finally"
+        return left(service, port, world.stores.provider, folder)
+
+
+@pytest.mark.parametrize("effect", WHOLE)
+def test_a_process_dies_before_or_after_a_call(effect: str, tmp_path: Path) -> None:
+    service = effect.partition(".")[0]
+    with World(1) as world:
+        port = getattr(world, service)
+        prepare(service, port, tmp_path)
+        untouched = left(service, port, world.stores.provider, tmp_path)
+    done = _left_by(effect, None, tmp_path)
+    assert _left_by(effect, Fault.CRASH_BEFORE, tmp_path) == untouched
+    assert _left_by(effect, Fault.CRASH_AFTER, tmp_path) == done
+    assert (done != untouched) == (effect in {*LOSABLE, "objects.download", "provider.cancel"})
+
+
+@pytest.mark.parametrize("crash", HALF, ids=lambda crash: crash.name)
+def test_a_process_dies_half_way(crash: Crash) -> None:
+    def ids(version: str) -> tuple[str, ...]:
+        with world.vectors.reading(DATABASE, COLLECTION, version=version) as found:
+            stored = found.get(list(found.ids()))
+        assert [dict(metadata) for metadata in stored.metadatas] == [{"of": name} for name in stored.ids]
+        assert list(stored.documents) == list(stored.ids)
+        return tuple(stored.ids)
+
+    strikes = [Strike(actor="test", effect=crash.effect, nth=1, fault=Fault.CRASH_HALF)]
+    with World(1, Planned(strikes), in_place=crash.in_place) as world:
+        ask(world, lambda: merge(world, "1-a", None, lambda collection: collection.upsert(rows(ROWS[:3]))), "before")
+        assert world.spawn("test", lambda: crash.work(world)).error is None
+        world.run()
+        assert [struck.effect for struck in world.faults.struck] == [crash.effect]
+        assert ask(world, lambda: ids(crash.version), "reader") == crash.left
+        if not crash.in_place:
+            assert ask(world, lambda: ids("1-a"), "reader") == tuple(ROWS[:3])
+        ask(world, lambda: crash.work(world), "again")
+        again = ask(world, lambda: ids("2-b"), "reader")
+        assert again == (("r2",) if crash.effect == "collection.delete" else tuple(ROWS))
+
+
+def test_an_upload_of_a_process_that_died_is_not_there(http: Cloud, tmp_path: Path) -> None:
+    """Its parts are, and cost until the bucket's lifecycle removes them; no key shows them."""
+    bucket, s3 = http.new_bucket(), http.client("s3")
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="new")["UploadId"]
+    s3.upload_part(Bucket=bucket, Key="new", UploadId=upload, PartNumber=1, Body=b"new")
+    with closing(S3BlobStore(bucket, **http.where)) as port:
+        port.put("there", b"old")
+        assert left("objects", port, None, tmp_path) == _left_by("objects.upload", Fault.CRASH_BEFORE, tmp_path)
