@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,9 @@ import pytest
 from tests.contract.aws import Cloud, in_process
 from tests.serving import Switch, switch
 from tests.simulation.conformance import provider, stores  # noqa: F401  they fill the table
-from tests.simulation.conformance.cases import AWS, CASES
-from tests.simulation.conformance.places import BUCKET, RUN, TABLE, Around
-
-REAL = {name: os.environ.get(name) for name in (BUCKET, TABLE)}
-
+from tests.simulation.conformance.cases import AWS, CASES, MEMORY, SERVICES
+from tests.simulation.conformance.differences import DIFFERENCES, Difference
+from tests.simulation.conformance.places import RUN, Around
 
 @pytest.fixture(scope="module")
 def switched() -> Iterator[Switch]:
@@ -24,20 +20,34 @@ def switched() -> Iterator[Switch]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    with in_process() as made:
+        yield made
+
+
 @pytest.fixture
-def around(switched: Switch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Around]:
+def around(cloud: Cloud, switched: Switch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Around:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_PROJECT_ID", "OPENAI_ORG_ID"):
         monkeypatch.delenv(name, raising=False)
-    with ExitStack() as stack:
-
-        def cloud() -> Cloud:
-            return stack.enter_context(in_process())
-
-        yield Around(folder=tmp_path, cloud=cloud, switch=lambda: switched)
+    return Around(folder=tmp_path, cloud=lambda: cloud, switch=lambda: switched)
 
 
-@pytest.mark.parametrize(("name", "place"), [(name, place) for name, case in CASES.items() for place in case.places])
+RUNS = [(name, place) for name, case in CASES.items() for place in case.places if place != AWS]  # see test_on_aws.py
+
+
+@pytest.mark.parametrize(("name", "place"), RUNS)
 def test_a_behaviour(name: str, place: str, around: Around) -> None:
-    if place == AWS and not all(REAL.values()):
-        pytest.skip(f"{BUCKET} and {TABLE} name no bucket and table of AWS")
     RUN[place](CASES[name], around)
+
+
+@pytest.mark.parametrize("found", [found for found in DIFFERENCES if found.differs], ids=lambda found: found.name)
+def test_a_known_difference_still_differs(found: Difference, around: Around) -> None:
+    assert found.differs is not None
+    assert found.differs(around), f"{found.name} does not differ any longer: take it off the list"
+
+
+def test_differences_are_named_once() -> None:
+    names = [found.name for found in DIFFERENCES]
+    assert len(set(names)) == len(names)
+    assert {place for case in CASES.values() for place in SERVICES[case.service] if place not in case.places} <= {MEMORY}

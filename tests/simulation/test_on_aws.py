@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import boto3
 import pytest
@@ -20,7 +21,9 @@ from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.backends.system import SystemClock
 from embedpipe.backends.table_rules import item_key
 from embedpipe.layout import Layout
-from tests.simulation.conformance.places import BUCKET, TABLE, delete_all, layout_of
+from tests.simulation.conformance import stores  # noqa: F401  it fills the table of cases
+from tests.simulation.conformance.cases import AWS, CASES
+from tests.simulation.conformance.places import BUCKET, RUN, TABLE, Around, delete_all, layout_of
 from verify.contracts import BatchTableContract, BlobStoreContract, blob_keys
 
 bucket = os.environ.get(BUCKET, "")
@@ -78,3 +81,13 @@ class TestTableOnAws(BatchTableContract):
 
     def raw_write(self, store: Layout, batch_id: str, item: Mapping[str, Any]) -> None:
         boto3.client("dynamodb").put_item(TableName=table, Item=encode_item(item))
+
+
+def _nothing() -> NoReturn:
+    raise AssertionError("there is no moto and no server here")
+
+
+@pytest.mark.skipif(not (bucket and table), reason=f"{BUCKET} and {TABLE} name no bucket and table of AWS")
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if AWS in case.places])
+def test_a_behaviour_on_aws(name: str, tmp_path: Path) -> None:
+    RUN[AWS](CASES[name], Around(folder=tmp_path, cloud=_nothing, switch=_nothing))

@@ -40,10 +40,11 @@ class MemoryBatchTable:
     def put_new(self, row: BatchRow) -> bool:
         """Insert where no row is."""
         item = row_to_item(row, self._layout)
+        self._check_size(row.batch_id, item)  # as DynamoDB does: a request is looked at before its condition
         with self._lock:
             if item_key(row.batch_id, self._layout) in self._items:
                 return False
-            self._write(row.batch_id, item)
+            self.write_raw(item)
             return True
 
     def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRow]:
@@ -63,7 +64,8 @@ class MemoryBatchTable:
         with self._lock:
             before = self._items.get(item_key(batch_id, self._layout))
             after = changed(batch_id, before, changes, self._layout, status=status, revision=revision)
-            self._write(batch_id, after)
+            self._check_size(batch_id, after)
+            self.write_raw(after)
         row = row_of(after, self._layout)
         assert row is not None  # `changed` refuses what is no row
         return row
@@ -94,7 +96,7 @@ class MemoryBatchTable:
                 partition, entry = self._index_entry(before)
                 self._index[partition].remove(entry)
 
-    def _write(self, batch_id: str, item: Item) -> None:
+    def _check_size(self, batch_id: str, item: Item) -> None:
         most = self._item_bytes_max
         if most is not None and item_bytes(item) > most:
             raise InvalidInput(
@@ -102,7 +104,6 @@ class MemoryBatchTable:
                 hint=f"An item holds at most {most} bytes; nothing was written.",
                 batch_id=batch_id,
             )
-        self.write_raw(item)
 
     def _index_entry(self, item: Item) -> tuple[str, tuple[str, str, str]]:
         layout = self._layout
