@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from tests.simulation.conformance import provider, stores  # noqa: F401  they fi
 from tests.simulation.conformance.cases import AWS, CASES, MEMORY, SERVICES
 from tests.simulation.conformance.differences import DIFFERENCES, Difference
 from tests.simulation.conformance.places import RUN, Around
+from tests.simulation.conformance.suites import RUNS as RUNS_OF_SUITES
+from tests.simulation.conformance.suites import SUITES
+
+TESTS = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def switched() -> Iterator[Switch]:
@@ -50,4 +56,24 @@ def test_a_known_difference_still_differs(found: Difference, around: Around) -> 
 def test_differences_are_named_once() -> None:
     names = [found.name for found in DIFFERENCES]
     assert len(set(names)) == len(names)
-    assert {place for case in CASES.values() for place in SERVICES[case.service] if place not in case.places} <= {MEMORY}
+    assert {place for case in CASES.values() for place in SERVICES[case.service] if place not in case.places} <= {
+        MEMORY
+    }
+
+
+@pytest.mark.parametrize("service", SUITES)
+def test_the_suites_run_where_the_page_says(service: str) -> None:
+    for classes in RUNS_OF_SUITES[service].values():
+        for place in classes:
+            module, _, name = place.partition(":")
+            tree = ast.parse((TESTS / f"{module.replace('.', '/')}.py").read_text())
+            bases = {
+                node.name: [ast.unparse(base) for base in node.bases]
+                for node in tree.body
+                if isinstance(node, ast.ClassDef)
+            }
+            assert _derives(name, SUITES[service].__name__, bases), place
+
+
+def _derives(name: str, suite: str, bases: dict[str, list[str]]) -> bool:
+    return any(base == suite or _derives(base, suite, bases) for base in bases.get(name, ()))

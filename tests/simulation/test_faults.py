@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from embedpipe.backends.dynamodb import DynamoDBBatchTable
+from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.backends.memory.clock import MemoryClock
 from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.openai import OpenAIProvider
 from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.errors import EmbedpipeError
+from embedpipe.limits import PROVIDER_LIST_PAGE
+from embedpipe.ports import BatchProvider
 from simulator import server
 from simulator.failures import Failure, Failures
 from simulator.faults import EFFECTS, Fault, Planned, Strike
@@ -126,10 +129,30 @@ def test_a_fault_is_what_the_service_shows(
         assert in_world[0] is case.error
 
 
+@pytest.mark.usefixtures("_no_keys")
+def test_a_listing_that_is_behind_lacks_the_newest_alone(switched: Switch, tmp_path: Path) -> None:
+    """Also where it has more than one page."""
+    count = PROVIDER_LIST_PAGE + 20
+
+    def listed(port: BatchProvider, create: BatchProvider) -> list[str]:
+        _, file_id = prepare("provider", create, tmp_path)
+        for number in range(1, count):
+            create.create(file_id, {"batch_id": f"{number}"})
+        return [batch.metadata["batch_id"] for batch in port.list()]
+
+    newest_hidden = MemoryProvider(MemoryClock(), behaviour=lambda nth, _: Behaviour(unlisted_calls=int(nth == count)))
+    switched.app = server.application(newest_hidden, MemoryClock(), dimensions=8)
+    with closing(OpenAIProvider(MemoryClock(), base_url=switched.url)) as port:
+        real = listed(port, newest_hidden)
+    with World(1, Planned([Strike(actor="test", effect="provider.list", nth=1, fault=Fault.LAG)])) as world:
+        found = ask(world, lambda: listed(world.provider, world.stores.provider), "test")
+    assert found == real == [*map(str, range(count - 2, 0, -1)), "first"]
+
+
 def test_every_fault_of_every_service_has_a_case() -> None:
     effects = {effect: faults for effect, faults in EFFECTS.items() if effect in CALLS}
     claimed = {(effect, fault) for effect, faults in effects.items() for fault in faults}
-    cases = {(case.effect, case.fault) for case in FAULTS.values()} | {("provider.list", Fault.LAG)}
+    cases = {(case.effect, case.fault) for case in FAULTS.values()} | {("provider.list", Fault.LAG)}  # above
     assert {(effect, fault) for effect, fault in claimed - cases if fault not in SEEN_ELSEWHERE} == set()
     assert cases <= claimed
 

@@ -28,9 +28,10 @@ from verify.contracts import BatchTableContract, BlobStoreContract, blob_keys
 
 bucket = os.environ.get(BUCKET, "")
 table = os.environ.get(TABLE, "")
+if not (bucket and table):
+    pytest.skip(f"{BUCKET} and {TABLE} name no bucket and table of AWS", allow_module_level=True)
 
 
-@pytest.mark.skipif(not bucket, reason=f"{BUCKET} names no bucket of AWS")
 class TestObjectsOnAws(BlobStoreContract):
     @pytest.fixture(autouse=True)
     def _room_for_the_prefix(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,6 @@ class TestObjectsOnAws(BlobStoreContract):
         boto3.client("s3").put_object(Bucket=bucket, Key=f"{store}/{key}", Body=data)
 
 
-@pytest.mark.skipif(not table, reason=f"{TABLE} names no table of AWS")
 class TestTableOnAws(BatchTableContract):
     index_lag_s = 10.0
 
@@ -87,7 +87,6 @@ def _nothing() -> NoReturn:
     raise AssertionError("there is no moto and no server here")
 
 
-@pytest.mark.skipif(not (bucket and table), reason=f"{BUCKET} and {TABLE} name no bucket and table of AWS")
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if AWS in case.places])
 def test_a_behaviour_on_aws(name: str, tmp_path: Path) -> None:
     RUN[AWS](CASES[name], Around(folder=tmp_path, cloud=_nothing, switch=_nothing))

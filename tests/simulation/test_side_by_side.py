@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -34,7 +33,11 @@ PAGE = 3
 MOTO_ITEM_BYTES_MAX = 405_000
 Text = str | int
 PAGES = ("embedpipe.backends.s3.LIST_PAGE_KEYS", "embedpipe.backends.dynamodb.PAGE_ROWS")
-SIMULATED_PAGES = ("simulator.ports.LIST_PAGE_KEYS", "simulator.ports.INDEX_PAGE", "embedpipe.backends.memory.table.PAGE_ROWS")
+SIMULATED_PAGES = (
+    "simulator.ports.LIST_PAGE_KEYS",
+    "simulator.ports.INDEX_PAGE",
+    "embedpipe.backends.memory.table.PAGE_ROWS",
+)
 
 KEYS = st.sampled_from(["a", "a/b", "a/c", "a0", "b", "b/\u00e9", "b/\uffee", "b/\U00010000", "c d", "c%20d", "c+d"])
 BAD_KEYS = st.sampled_from(["", "/a", "a//b", "../a", "k" * 1_025, "\ud800"])
@@ -190,7 +193,7 @@ class SideBySide(RuleBasedStateMachine):
         self.both(lambda table: table.update(batch_id, changes, status=status, revision=revision), "table")
 
     def _counted_twice(self, batch_id: str, changes: dict[str, Any]) -> bool:
-        """moto adds what replaces to what is replaced: `moto.update_size` in the list of differences."""
+        """moto adds what replaces to what is replaced: `moto/update_size` in the list of differences."""
         item = self.world.stores.table.read_raw(batch_id) or {}
         return item_bytes(item) + item_bytes(changes) > MOTO_ITEM_BYTES_MAX >= item_bytes({**item, **changes})
 

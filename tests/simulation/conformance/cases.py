@@ -79,7 +79,7 @@ def case(
     """Put a body into the table, under its own name. `but`: where it does not hold; the list of differences says why."""
 
     def add(body: Callable[..., Any]) -> Callable[..., Any]:
-        name = f"{service}.{body.__name__}"
+        name = f"{service}/{body.__name__}"
         assert name not in CASES, name
         places = tuple(place for place in SERVICES[service] if place not in but)
         CASES[name] = Case(name=name, service=service, says=says, body=body, places=places, behaviour=behaviour)

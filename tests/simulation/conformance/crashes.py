@@ -1,4 +1,4 @@
-"""What a process leaves behind that dies before, after or half-way through a call: named, for the documentation and the tests."""
+"""What a process leaves behind that dies before, after or half-way through a call: each a named case."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Crash:
 
     @property
     def name(self) -> str:
-        return f"{self.effect}.crash_half"
+        return f"{self.effect}/crash_half"
 
 
 def rows(ids: list[str]) -> VectorRows:
@@ -85,7 +85,7 @@ HALF: Final = (
 )
 
 WHOLE: Final[Mapping[str, str]] = {
-    effect: f"A process that dies before `{effect}` has done nothing; one that dies after it has done all of it."
+    effect: f"A process that dies before {effect} has done nothing; one that dies after it has done all of it."
     for effect in CALLS
     if Fault.CRASH_AFTER in EFFECTS[effect]
 }

@@ -41,11 +41,7 @@ class FaultCase:
 
     @property
     def name(self) -> str:
-        return f"{self.effect}.{self.fault}.{self.wired.split(',', maxsplit=1)[0].replace(' ', '_')}"
-
-    @property
-    def effect_name(self) -> str:
-        return self.effect.partition(".")[2]
+        return f"{self.effect}/{self.fault}/{self.wired.partition(',')[0].replace(' ', '_')}"
 
 
 # --- what is called --------------------------------------------------------------------------------------------------
@@ -232,3 +228,12 @@ SPECIAL: Final = (
 )
 
 FAULTS: Final[Mapping[str, FaultCase]] = {found.name: found for found in (*_plain(), *SPECIAL)}
+
+LISTING_LAG: Final = (
+    "provider",
+    "A listing that is behind lacks the newest batch, and none of the others, however many pages it has.",
+    "provider.list/lag/newest_not_listed",
+    "a listing without the newest",
+    "an answer",
+)
+"""A row of the documentation; the case needs more batches than the others, and is a test of its own."""

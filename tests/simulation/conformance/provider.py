@@ -80,7 +80,9 @@ def a_batch_expires_with_what_it_has(provider: BatchProvider, clock: Clock, fold
     assert {error["custom_id"]: error["error"]["code"] for error in errors} == dict.fromkeys(IDS[4:], "batch_expired")
 
 
-@case("provider", "Lines come in another order than the requests.", behaviour=Behaviour(running=AT_ONCE, shuffle_seed=1))
+@case(
+    "provider", "Lines come in another order than the requests.", behaviour=Behaviour(running=AT_ONCE, shuffle_seed=1)
+)
 def output_has_no_order(provider: BatchProvider, folder: Path) -> None:
     found = names(lines(provider, provider.retrieve(created(provider, folder)).output_file_id))
     assert sorted(found) == IDS
@@ -251,7 +253,9 @@ def another_project_knows_nothing(provider: BatchProvider, books: MemoryProvider
     assert len(lines(provider, file_id)) == 6
 
 
-@case("provider", "A file that has expired is not found; the batch that it came of is.", behaviour=Behaviour(running=()))
+@case(
+    "provider", "A file that has expired is not found; the batch that it came of is.", behaviour=Behaviour(running=())
+)
 def a_file_expires(provider: BatchProvider, books: MemoryProvider, folder: Path) -> None:
     batch = provider.retrieve(created(provider, folder))
     assert batch.input_file_id

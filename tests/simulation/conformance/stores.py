@@ -55,7 +55,9 @@ def a_large_row_is_refused(table: BatchTable) -> None:
     assert list(table.by_status(WORDS, Status.PENDING)) == []
 
 
-@case("table", "A change that would make a row larger than 400 KB is refused, and the row stays as it is.", but=(MEMORY,))
+@case(
+    "table", "A change that would make a row larger than 400 KB is refused, and the row stays as it is.", but=(MEMORY,)
+)
 def a_row_that_grows_too_large_is_refused(table: BatchTable) -> None:
     table.put_new(row("b1", reason="x" * 300_000))
     with pytest.raises(InvalidInput, match="at most 409600 bytes"):
@@ -63,7 +65,7 @@ def a_row_that_grows_too_large_is_refused(table: BatchTable) -> None:
     assert table.get_many(["b1"]) == {"b1": row("b1", reason="x" * 300_000)}
 
 
-@case("vectors", "What is written and not sealed is in no version that was published before.")
+@case("vectors", "What a merge has not sealed is in no published version; where it merges in place, it shows at once.")
 def a_draft_does_not_show(vectors: VectorStore) -> None:
     def rows(name: str) -> VectorRows:
         return VectorRows(ids=[name], vectors=np.ones((1, 8), np.float32), documents=[name], metadatas=[{}])
