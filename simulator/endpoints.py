@@ -154,7 +154,9 @@ class Endpoints:
         """What is known of one file; of an output file, its size."""
         file_id = self._existing(request)
         known = self._files.get(file_id)
-        if known is None:
+        if known is not None:  # its provider may have lost it since, or it has expired there
+            await self._look_at(file_id)
+        else:
             size_bytes = await _in_thread(lambda: sum(map(len, self._provider.content(file_id))))
             known = file_document(file_id, size_bytes, f"{file_id}.jsonl", self._clock.now(), purpose="batch_output")
         return _json(known)
@@ -162,8 +164,7 @@ class Endpoints:
     async def delete_file(self, request: Request, _: Answer) -> Response:
         """Its provider removes it, and from now on it is not found."""
         file_id = self._existing(request)
-        if file_id not in self._files:
-            await _in_thread(lambda: next(iter(self._provider.content(file_id)), b""))
+        await self._look_at(file_id)
         await _in_thread(lambda: self._provider.delete_file(file_id))
         self._deleted.add(file_id)
         return _json({"id": file_id, "object": "file", "deleted": True})
@@ -173,6 +174,10 @@ class Endpoints:
         pieces = self._provider.content(self._existing(request))
         first = await _in_thread(lambda: next(pieces, b""))
         return StreamingResponse(_after(first, pieces), media_type="application/octet-stream")
+
+    async def _look_at(self, file_id: str) -> None:
+        """A 404 where its provider does not know it."""
+        await _in_thread(lambda: next(iter(self._provider.content(file_id)), b""))
 
     def _existing(self, request: Request) -> str:
         file_id: str = request.path_params["id"]

@@ -56,6 +56,7 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "provider.retrieve": (*_ALWAYS, Fault.FOREIGN),
     "provider.list": (*_ALWAYS, Fault.LAG, Fault.FOREIGN),
     "provider.content": (*_ALWAYS, Fault.FOREIGN),
+    "provider.cancel": _ALWAYS,  # where its answer is lost, the backend looks, and sees that it is being cancelled
     "provider.delete_file": _WRITE,
     "vectors.editing": _ALWAYS,
     "vectors.reading": _ALWAYS,

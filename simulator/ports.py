@@ -193,11 +193,11 @@ class SimulatedProvider:
         """As the port says. Behind, the newest is not there yet."""
 
         def page(last: str | None) -> Sequence[ProviderBatch]:
-            def now() -> list[ProviderBatch]:
-                return list(islice(self._inner.list(after=last), PROVIDER_LIST_PAGE))
+            def page_from(first: int) -> list[ProviderBatch]:
+                return list(islice(self._inner.list(after=last), first, first + PROVIDER_LIST_PAGE))
 
-            behind = {Fault.LAG: lambda: now() if last else now()[1:], Fault.FOREIGN: lambda: []}
-            return self._perform("provider.list", "", now, behind)
+            behind = {Fault.LAG: lambda: page_from(0 if last else 1), Fault.FOREIGN: lambda: []}
+            return self._perform("provider.list", "", lambda: page_from(0), behind)
 
         return _paged(page, lambda batch: batch.id, PROVIDER_LIST_PAGE, after)
 

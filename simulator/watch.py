@@ -20,6 +20,7 @@ from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.memory.table import MemoryBatchTable
 from embedpipe.layout import SEED
 from embedpipe.lifecycle import OPEN, TERMINAL, TERMINAL_ACTIONS, TRANSITIONS, Status
+from embedpipe.limits import ITEM_BYTES_MAX
 from embedpipe.model import BatchRow, ProviderBatch
 
 __all__ = ["Watch", "WatchedObjects", "WatchedProvider", "WatchedTable"]
@@ -43,7 +44,7 @@ class WatchedTable(MemoryBatchTable):
     """Rows only go forward, and a row that ends names retries that are there."""
 
     def __init__(self, watch: Watch) -> None:
-        super().__init__()
+        super().__init__(item_bytes_max=ITEM_BYTES_MAX)
         self._watch = watch
 
     def update(self, batch_id: str, changes: Mapping[str, object], *, status: Status, revision: int) -> BatchRow:

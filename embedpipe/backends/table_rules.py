@@ -18,7 +18,7 @@ from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
 from embedpipe.wire import changes_to_item, item_to_row
 
-__all__ = ["Item", "Range", "changed", "in_order", "index_ranges", "item_key", "row_of"]
+__all__ = ["Item", "Range", "changed", "in_order", "index_ranges", "item_bytes", "item_key", "row_of"]
 
 Item = dict[str, object]
 KEY_END: Final = "\U0010ffff"
@@ -28,6 +28,25 @@ KEY_END: Final = "\U0010ffff"
 def item_key(batch_id: str, layout: Layout) -> tuple[str, str]:
     """The two parts of a row's key."""
     return layout.pk_value.format(batch_id=batch_id), layout.sk_value
+
+
+def item_bytes(value: object) -> int:
+    """The size of an item, or of one value in it, in about the way that DynamoDB counts: names and values in UTF-8.
+
+    >>> item_bytes({"pk": "é", "n": 1_000, "tags": ["a", None, True]})
+    21
+    """
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    if isinstance(value, Mapping):
+        return sum(len(str(name).encode()) + item_bytes(each) for name, each in value.items())
+    if isinstance(value, list | tuple | frozenset | set):
+        return 3 + sum(1 + item_bytes(each) for each in value)
+    if isinstance(value, bytes):
+        return len(value)
+    if value is None or isinstance(value, bool):
+        return 1
+    return len(str(value)) // 2 + 1
 
 
 def row_of(item: Mapping[str, object] | None, layout: Layout) -> BatchRow | None:

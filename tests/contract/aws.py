@@ -1,7 +1,7 @@
 """AWS without an account: moto in this process, and moto's server over HTTP. And what tests look at or break on the way.
 
 moto does not decide races as AWS does, which takes one request for a key after the other; so here it takes one at a time.
-What else differs is listed in docs/backends.md.
+What else differs is listed in docs/fidelity.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,20 +19,11 @@ from embedpipe.aws import permissions, template
 from embedpipe.cli import cli
 from embedpipe.cli.commands import COMMANDS
 from embedpipe.model import WORD
+from tests.docs import fidelity
 from tests.docs.pages import GENERATED, PAGES, ROOT
+from tests.docs.tables import code, rows
 from verify.audit import catalogue
 from verify.audit.explain import as_markdown
-
-
-def rows(header: Sequence[str], body: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *body]
-    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
-def code(value: object) -> str:
-    return f"`{value}`" if value not in ("", None) else ""
-
 
 # --- architecture --------------------------------------------------------------------------------------------------
 
@@ -230,6 +221,12 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "causes": causes_table,
     "functions": functions_table,
     "alarms": alarms_table,
+    "fidelity-places": fidelity.places_table,
+    "fidelity-suites": fidelity.suites_table,
+    "fidelity-behaviours": fidelity.behaviours_table,
+    "fidelity-faults": fidelity.faults_table,
+    "fidelity-crashes": fidelity.crashes_table,
+    "fidelity-differences": fidelity.differences_table,
 }
 
 

@@ -98,6 +98,7 @@ def test_a_run_comes_to_vectors_retries_and_rejections() -> None:
     assert effects >= EFFECTS.keys() - {"objects.delete", "vectors.reading", "collection.delete", "collection.ids"} - {
         "provider.list",
         "provider.delete_file",
+        "provider.cancel",
     }
 
 

@@ -12,7 +12,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from embedpipe.backends.table_rules import Item, Range, changed, in_order, index_ranges, item_key, row_of
+from embedpipe.backends.table_rules import Item, Range, changed, in_order, index_ranges, item_bytes, item_key, row_of
+from embedpipe.errors import InvalidInput
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
@@ -27,10 +28,11 @@ PAGE_ROWS: Final = 1_000
 
 
 class MemoryBatchTable:
-    """Items in a dict, by partition and sort key."""
+    """Items in a dict, by partition and sort key. `item_bytes_max`: how large one may be, as DynamoDB's; None: any size."""
 
-    def __init__(self, layout: Layout = SEED) -> None:
+    def __init__(self, layout: Layout = SEED, *, item_bytes_max: int | None = None) -> None:
         self._layout = layout
+        self._item_bytes_max = item_bytes_max
         self._items: dict[tuple[str, str], Item] = {}
         self._index: dict[str, list[tuple[str, str, str]]] = {}  # partition -> sort key and item key, sorted
         self._lock = threading.RLock()
@@ -38,6 +40,7 @@ class MemoryBatchTable:
     def put_new(self, row: BatchRow) -> bool:
         """Insert where no row is."""
         item = row_to_item(row, self._layout)
+        self._check_size(row.batch_id, item)  # as DynamoDB does: a request is looked at before its condition
         with self._lock:
             if item_key(row.batch_id, self._layout) in self._items:
                 return False
@@ -61,6 +64,7 @@ class MemoryBatchTable:
         with self._lock:
             before = self._items.get(item_key(batch_id, self._layout))
             after = changed(batch_id, before, changes, self._layout, status=status, revision=revision)
+            self._check_size(batch_id, after)
             self.write_raw(after)
         row = row_of(after, self._layout)
         assert row is not None  # `changed` refuses what is no row
@@ -91,6 +95,15 @@ class MemoryBatchTable:
             if before is not None:
                 partition, entry = self._index_entry(before)
                 self._index[partition].remove(entry)
+
+    def _check_size(self, batch_id: str, item: Item) -> None:
+        most = self._item_bytes_max
+        if most is not None and item_bytes(item) > most:
+            raise InvalidInput(
+                f"The row of batch {batch_id} has {item_bytes(item)} bytes.",
+                hint=f"An item holds at most {most} bytes; nothing was written.",
+                batch_id=batch_id,
+            )
 
     def _index_entry(self, item: Item) -> tuple[str, tuple[str, str, str]]:
         layout = self._layout
