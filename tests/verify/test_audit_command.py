@@ -103,6 +103,7 @@ def test_a_suppressed_finding_does_not_fail(root: Path, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("--root", "nowhere"), "nothing is there"),
+        (("--root", "{empty}"), "has neither objects nor a table"),
         (("--root", "{root}", "--select", "P999"), "There is no finding 'P999'"),
         (("--root", "{root}", "--format", "pdf"), "is no format"),
         (("--root", "{root}", "--layout", "{odd}"), "Did you mean 'poll_results'?"),
@@ -115,12 +116,40 @@ def test_a_suppressed_finding_does_not_fail(root: Path, tmp_path: Path) -> None:
 def test_a_wrong_question_ends_with_one_sentence(
     root: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     odd = tmp_path / "odd.toml"
     odd.write_text('poll_result = "results/{execution_id}.json"\n')
-    ended = call("verify", "check", *(one.format(root=root, odd=odd) for one in arguments))
+    ended = call("verify", "check", *(one.format(root=root, odd=odd, empty=empty) for one in arguments))
     assert ended.exit_code == 2
     assert said in ended.stderr
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--kind", "misspelt"), "No ledger and no batch of this kind was found"),
+        (("--execution", "misspelt"), "Nothing of this execution was found"),
+    ],
+)
+def test_a_name_of_nothing_is_never_clean(root: Path, arguments: tuple[str, ...], said: str) -> None:
+    ended = call("verify", "check", "--root", root, *arguments)
+    assert (ended.exit_code, said in ended.stdout) == (3, True)
+    assert "were left out" in ended.stdout
+
+
+def test_what_found_nothing_to_check_says_so(tmp_path: Path) -> None:
+    """A root that was only begun, and one whose objects and table are gone."""
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "embedpipe.toml").write_text("")
+    page = tmp_path / "page.html"
+    ended = call("verify", "check", "--root", begun, "--format", f"html={page}")
+    assert (ended.exit_code, "Nothing in scope was there" in page.read_text()) == (0, True)
+    assert call("verify", "check", "--root", begun).stdout.startswith("EMPTY: ")
+    (begun / "chroma").mkdir()
+    assert call("verify", "check", "--root", begun).exit_code == 2
 
 
 def test_a_dry_run_says_what_would_be_called(root: Path) -> None:

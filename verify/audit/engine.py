@@ -193,11 +193,22 @@ class _Audit:
 
     def collections(self) -> None:
         """Check what is published, and every record against it."""
-        for kind in self._kinds():
+        known = list(self._kinds())
+        for kind in known:
             self.published.know(kind)
+        if self.source.kinds and not (known or self.joining.served or self.source.absent):
+            self._report_unknown_kinds()
         for outcome in self.published.finish():
             _count(self.tally, outcome)
         self.tally.report(list(self.provider.failed_and_completed(self.tally.findings)))
+
+    def _report_unknown_kinds(self) -> None:
+        """Kinds were named, and there is nothing of them: a name that is wrong, or all is lost."""
+        there = ", ".join(sorted(kind.name for kind in self.enumeration.collections)) or "none"
+        for kind in self.source.kinds:
+            reason = f"No ledger and no batch of this kind was found; kinds with a ledger: {there}."
+            self.tally.report([found("A901", f"kind:{kind.name}", reason=reason)])
+            self.tally.ledger.add("collections", {"S": State.NOT_EVALUATED})
 
 
 def _count(tally: Tally, outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from embedpipe.lifecycle import Status
 from embedpipe.model import BUILT_IN_KINDS, BlobInfo, Kind
 from embedpipe.wire import Head, Manifest
-from verify.audit.checks import not_covered, poll
+from verify.audit.checks import found, not_covered, poll
 from verify.audit.coverage import State
 from verify.audit.entries import Indexed, remember
 from verify.audit.executions import Execution, facts_by_batch
@@ -64,6 +64,7 @@ class Enumeration:
 
     def _executions(self, batches: Sorter) -> None:
         """List once; read each execution; keep what it says of its batches."""
+        wanted = set(self.tally.options.executions)
         with Sorter(self.folder, "executions") as executions:
             self.tally.report(self.machines.gather(executions))
             for family, count in self.machines.unread.items():
@@ -75,6 +76,10 @@ class Enumeration:
                 # Half a listing would make what is there look missing.
                 self._execution(execution_id, dict(map(_info, objects)) if listed else {}, side, batches)
                 self.tally.options.on_progress(Progress(stage="executions", done=done, total=total))
+                wanted.discard(execution_id)
+        for name in sorted(wanted):
+            self.tally.report([found("A901", f"execution:{name}", reason="Nothing of this execution was found.")])
+            self.tally.ledger.add("executions", {"P": State.NOT_EVALUATED})
 
     def _listed(self, executions: Sorter, batches: Sorter) -> bool:
         """Every object of an execution or a batch; False where the listing could not be read to its end."""

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from embedpipe.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_OK, EmbedpipeError
-from verify.audit.coverage import Coverage
+from verify.audit.coverage import Coverage, State
 from verify.audit.findings import SEVERITIES, Finding, Severity, at_least, severity_named
 from verify.audit.journeys import Journey
 
@@ -62,6 +62,12 @@ class Report:
         if self.failing:
             return "findings"
         return "clean" if self.coverage.complete else "incomplete"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in scope was there: clean, and no proof of anything."""
+        looked_at = (State.CHECKED, State.IN_FLIGHT, State.NOT_EVALUATED, State.SUPPRESSED)
+        return not self.findings and not any(map(self.coverage.count, looked_at))
 
     @property
     def exit_code(self) -> int:
