@@ -28,6 +28,7 @@ SAME_FIELDS: Final = (
     "results_count",
     "delta_id",
     "delta_key",
+    "delta_sha256",
     "embedding_count",
     "rejected_count",
     "retry_count",

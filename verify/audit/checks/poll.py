@@ -89,7 +89,7 @@ def other_than_quoted(batch: Batch, _: Moment) -> Iterator[Finding]:
                 )
 
 
-REVISED: Final = frozenset({"delta_id", "delta_key", "execution_id", "results_count"})
+REVISED: Final = frozenset({"delta_id", "delta_key", "delta_sha256", "execution_id", "results_count"})
 """What changes where a later execution polls a batch again because its delta is damaged."""
 
 
