@@ -7,7 +7,8 @@ import os
 import pty
 import shlex
 import shutil
-from contextlib import redirect_stderr
+import sqlite3
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,29 @@ def test_what_found_nothing_to_check_says_so(tmp_path: Path) -> None:
     assert call("verify", "check", "--root", begun).stdout.startswith("EMPTY: ")
     (begun / "chroma").mkdir()
     assert call("verify", "check", "--root", begun).exit_code == 2
+
+
+def test_a_root_whose_objects_are_gone_is_not_clean(root: Path) -> None:
+    """Its rows are found by the kind of the configuration; and without its identity nobody knows whose the batches are."""
+    shutil.rmtree(root / "objects")
+    ended = call("verify", "check", "--root", root)
+    assert (ended.exit_code, "P201" in ended.stdout) == (1, True)
+    (root / "embedpipe.toml").write_text('kind = "another"\n')
+    assert call("verify", "check", "--root", root).exit_code == 3
+
+
+def test_a_root_that_lost_its_identity_is_not_clean(root: Path) -> None:
+    (root / "objects" / "embedpipe.json").unlink()
+    ended = call("verify", "check", "--root", root)
+    assert (ended.exit_code, "nobody knows which of the provider's batches" in ended.stdout) == (3, True)
+
+
+def test_a_row_in_the_index_that_has_no_id_costs_itself_only(root: Path) -> None:
+    with closing(sqlite3.connect(root / "table.sqlite3")) as table, table:
+        changed = "'BATCH#../x', sk, index_pk, replace(index_sk, substr(pk, 7), '../x'), status, revision, item"
+        table.execute(f"INSERT INTO items SELECT {changed} FROM items LIMIT 1")
+    ended = call("verify", "check", "--root", root)
+    assert (ended.exit_code, "'../x', which is no id" in ended.stdout) == (3, True)
 
 
 def test_a_dry_run_says_what_would_be_called(root: Path) -> None:

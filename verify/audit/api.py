@@ -68,6 +68,7 @@ def root(
         provider=made.ports.get("provider"),
         clock=made.clock,
         kinds=wanted_kinds(kind),
+        expected=wanted_kinds(config.kind),
         layout=layout,
         policy=config.policy,
         retry_policy=config.retry,

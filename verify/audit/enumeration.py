@@ -22,7 +22,7 @@ from verify.audit.coverage import State
 from verify.audit.entries import Indexed, remember
 from verify.audit.executions import Execution, facts_by_batch
 from verify.audit.gather import Gatherer, opened, stored
-from verify.audit.keys import folders, seen
+from verify.audit.keys import folders, is_id, seen
 from verify.audit.machines import MachineSide, Side
 from verify.audit.objects import Why
 from verify.audit.options import Progress
@@ -33,6 +33,8 @@ from verify.audit.tally import Tally, confirmed
 
 __all__ = ["Enumeration"]
 
+ODD_NAMES_MAX: Final = 20
+"""[ours] Names in the index that are no ids, each of which is told."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -156,12 +158,21 @@ class Enumeration:
                     yield key
 
     def _index(self, batches: Sorter) -> None:
-        kinds = self.source.kinds or (*BUILT_IN_KINDS.values(), *self.collections)
+        kinds = self.source.kinds or (*BUILT_IN_KINDS.values(), *self.source.expected, *self.collections)
         types = {kind.batch_type for kind in kinds} | (set() if self.source.kinds else self._batch_types)
+        odd: set[str] = set()
         for batch_type in sorted(types):
             for status in Status:
                 for name in self.source.table.by_status(batch_type, status):
-                    remember(batches, name, Indexed(str(status)))
+                    if is_id(name):
+                        remember(batches, name, Indexed(str(status)))
+                    elif len(odd) < ODD_NAMES_MAX:
+                        odd.add(name)
+        for name in sorted(odd):  # no port would look such a row up
+            self.tally.report(
+                [found("A901", "index:", reason=f"It has the row of {ascii(name)[:80]}, which is no id.")]
+            )
+            self.tally.ledger.add("index", {"B": State.NOT_EVALUATED})
 
 
 def _info(payload: bytes) -> tuple[str, BlobInfo]:
