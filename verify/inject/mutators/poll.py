@@ -196,6 +196,22 @@ def torn_manifest(plant: Plant) -> set[str]:
     return set()
 
 
+@plants("P206")
+def lost_manifest(plant: Plant) -> set[str]:
+    """The listing is gone, and the plain array of the same batches is there."""
+    plant.delete(plant.layout.manifest_key(plant.some_execution()))
+    return set()
+
+
+@plants("P206")
+def items_of_another_provider_batch(plant: Plant) -> set[str]:
+    execution = plant.some_execution()
+    key = plant.layout.items_key(execution)
+    first, *rest = plant.json(key)
+    plant.put_json(key, [{**first, "openai_batch_id": "batch_of_another"}, *rest])
+    return {first["batch_id"]}
+
+
 @plants("P207")
 def stray_register(plant: Plant) -> set[str]:
     plant.put_json(plant.layout.result_key("stray"), {"batch_id": "stray", "action": "wait"})
