@@ -66,6 +66,19 @@ def test_the_formats_agree() -> None:
     assert page.texts[page.all("pre")[0]] == report.next_command
 
 
+@pytest.mark.parametrize("code", ["B701", "O103", "R101", "D403", "S501"])
+def test_a_cause_comes_before_what_it_implies(code: str) -> None:
+    """Also where it is the lesser of the two."""
+    plant = Plant()
+    MUTATORS[code][0](plant)
+    findings = audited(plant.world, grace_s=-1, provider=plant.provider).findings
+    before: set[str] = set()
+    for finding in findings:
+        assert finding.caused_by is None or finding.caused_by in before, findings
+        before.add(finding.code)
+    assert findings[0].caused_by is None
+
+
 def test_sarif_is_what_its_standard_asks_for() -> None:
     report = audited(damaged().world, grace_s=-1)
     report = attrs.evolve(report, suppressed=report.findings[:1])

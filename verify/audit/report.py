@@ -96,7 +96,16 @@ class Report:
 
 
 def in_order(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Worst first, causes before what they imply, then by code and place."""
-    return tuple(
-        sorted(findings, key=lambda f: (_RANK[f.severity], f.caused_by is not None, f.code, f.location, f.batch_ids))
-    )
+    """Worst first, causes before what they imply, then by code and place. A cause is as bad as the worst that it implies."""
+    implied: dict[tuple[str, str], int] = {}
+    for finding in findings:
+        if finding.caused_by is not None:
+            for name in (*finding.batch_ids, ""):
+                key = (finding.caused_by, name)
+                implied[key] = min(implied.get(key, len(_RANK)), _RANK[finding.severity])
+
+    def rank(finding: Finding) -> int:
+        own = _RANK[finding.severity]
+        return min([own, *(implied.get((finding.code, name), own) for name in finding.batch_ids or ("",))])
+
+    return tuple(sorted(findings, key=lambda f: (rank(f), f.caused_by is not None, f.code, f.location, f.batch_ids)))
