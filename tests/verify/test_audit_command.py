@@ -7,7 +7,8 @@ import os
 import pty
 import shlex
 import shutil
-from contextlib import redirect_stderr
+import sqlite3
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ def test_a_suppressed_finding_does_not_fail(root: Path, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("--root", "nowhere"), "nothing is there"),
+        (("--root", "{empty}"), "has neither objects nor a table"),
         (("--root", "{root}", "--select", "P999"), "There is no finding 'P999'"),
         (("--root", "{root}", "--format", "pdf"), "is no format"),
         (("--root", "{root}", "--layout", "{odd}"), "Did you mean 'poll_results'?"),
@@ -161,12 +163,63 @@ def test_a_suppressed_finding_does_not_fail(root: Path, tmp_path: Path) -> None:
 def test_a_wrong_question_ends_with_one_sentence(
     root: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     odd = tmp_path / "odd.toml"
     odd.write_text('poll_result = "results/{execution_id}.json"\n')
-    ended = call("verify", "check", *(one.format(root=root, odd=odd) for one in arguments))
+    ended = call("verify", "check", *(one.format(root=root, odd=odd, empty=empty) for one in arguments))
     assert ended.exit_code == 2
     assert said in ended.stderr
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--kind", "misspelt"), "No ledger and no batch of this kind was found"),
+        (("--execution", "misspelt"), "Nothing of this execution was found"),
+    ],
+)
+def test_a_name_of_nothing_is_never_clean(root: Path, arguments: tuple[str, ...], said: str) -> None:
+    ended = call("verify", "check", "--root", root, *arguments)
+    assert (ended.exit_code, said in ended.stdout) == (3, True)
+    assert "were left out" in ended.stdout
+
+
+def test_what_found_nothing_to_check_says_so(tmp_path: Path) -> None:
+    """A root that was only begun, and one whose objects and table are gone."""
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "embedpipe.toml").write_text("")
+    page = tmp_path / "page.html"
+    ended = call("verify", "check", "--root", begun, "--format", f"html={page}")
+    assert (ended.exit_code, "Nothing in scope was there" in page.read_text()) == (0, True)
+    assert call("verify", "check", "--root", begun).stdout.startswith("EMPTY: ")
+    (begun / "chroma").mkdir()
+    assert call("verify", "check", "--root", begun).exit_code == 2
+
+
+def test_a_root_whose_objects_are_gone_is_not_clean(root: Path) -> None:
+    """Its rows are found by the kind of the configuration; and without its identity nobody knows whose the batches are."""
+    shutil.rmtree(root / "objects")
+    ended = call("verify", "check", "--root", root)
+    assert (ended.exit_code, "P201" in ended.stdout) == (1, True)
+    (root / "embedpipe.toml").write_text('kind = "another"\n')
+    assert call("verify", "check", "--root", root).exit_code == 3
+
+
+def test_a_root_that_lost_its_identity_is_not_clean(root: Path) -> None:
+    (root / "objects" / "embedpipe.json").unlink()
+    ended = call("verify", "check", "--root", root)
+    assert (ended.exit_code, "nobody knows which of the provider's batches" in ended.stdout) == (3, True)
+
+
+def test_a_row_in_the_index_that_has_no_id_costs_itself_only(root: Path) -> None:
+    with closing(sqlite3.connect(root / "table.sqlite3")) as table, table:
+        changed = "'BATCH#../x', sk, index_pk, replace(index_sk, substr(pk, 7), '../x'), status, revision, item"
+        table.execute(f"INSERT INTO items SELECT {changed} FROM items LIMIT 1")
+    ended = call("verify", "check", "--root", root)
+    assert (ended.exit_code, "'../x', which is no id" in ended.stdout) == (3, True)
 
 
 def test_a_dry_run_says_what_would_be_called(root: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from embedpipe.backends.memory.clock import MemoryClock
 from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.backends.memory.table import MemoryBatchTable
+from embedpipe.errors import ConfigError
 from embedpipe.layout import SEED, Layout
 from embedpipe.lifecycle import Status
 from embedpipe.model import BatchRow
@@ -158,3 +159,30 @@ def paid(world: SmallWorld) -> str:
         path = Path(folder) / "requests.jsonl"
         path.write_text(line.format("w1") + line.format("w2"))
         return world.provider.create(world.provider.upload(path), {}).id
+
+
+def layout_of(folder: Path, text: str) -> Layout:
+    path = folder / "layout.toml"
+    path.write_text(text)
+    return read_layout(path)
+
+
+def test_what_a_layout_file_does_not_name_stays_as_it_is(tmp_path: Path) -> None:
+    """One attribute renamed leaves the others; words that others write for a status are read."""
+    layout = layout_of(tmp_path, '[attributes]\nstatus = "phase"\n[more_statuses]\nRUNNING = "PENDING"\n')
+    assert layout.attributes == {"provider_batch_id": "openai_batch_id", "status": "phase"}
+    assert deployment(layout).audit(depth="content").findings == deployment(SEED).audit(depth="content").findings
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[attributes]\nstat = "phase"\n', "attributes renames 'stat', which there is not"),
+        ('[statuses]\nCOMPLETD = "DONE"\n', "statuses renames 'COMPLETD', which there is not"),
+        ("[attributes]\nstatus = 5\n", "attributes must be a table of texts"),
+        ('statuses = "x"\n', "statuses must be a table of texts"),
+    ],
+)
+def test_a_misspelt_name_in_a_layout_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        layout_of(tmp_path, text)

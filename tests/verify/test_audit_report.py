@@ -19,7 +19,7 @@ from tests.verify.mutators import MUTATORS
 from tests.verify.page_reader import Read
 from tests.verify.planting import Plant
 from tests.verify.sarif_standard import sarif_errors
-from tests.worlds import SmallWorld
+from tests.worlds import KIND, SmallWorld
 from verify.audit.api import check
 from verify.audit.catalogue import BRINGS, FAMILIES, RULES, chosen
 from verify.audit.findings import Severity, WrongQuestion
@@ -64,6 +64,19 @@ def test_the_formats_agree() -> None:
     told = [(code, place, names) for code, place, names, _ in page.findings()]
     assert sorted(told) == sorted((one.code, one.location, one.batch_ids) for one in report.findings)
     assert page.texts[page.all("pre")[0]] == report.next_command
+
+
+@pytest.mark.parametrize("code", ["B701", "O103", "R101", "D403", "S501"])
+def test_a_cause_comes_before_what_it_implies(code: str) -> None:
+    """Also where it is the lesser of the two."""
+    plant = Plant()
+    MUTATORS[code][0](plant)
+    findings = audited(plant.world, grace_s=-1, provider=plant.provider).findings
+    before: set[str] = set()
+    for finding in findings:
+        assert finding.caused_by is None or finding.caused_by in before, findings
+        before.add(finding.code)
+    assert findings[0].caused_by is None
 
 
 def test_sarif_is_what_its_standard_asks_for() -> None:
@@ -185,8 +198,8 @@ def test_since_is_an_age_or_a_time() -> None:
     later = audited(world, since=world.clock.now() + timedelta(seconds=1)).coverage.lines
     (line,) = [line for line in later if (line.family, line.unit) == ("P", "executions")]
     assert line.out_of_scope == line.total
-    assert audited(world, since="7d").coverage == audited(world).coverage
-    assert audited(world, since="2020-01-01T00:00:00Z").coverage == audited(world).coverage
+    for since in ("7d", "2020-01-01T00:00:00Z"):
+        assert audited(world, since=since).coverage.lines == audited(world).coverage.lines
     with pytest.raises(WrongQuestion, match="neither a time nor an age"):
         audited(world, since="yesterday")
 
@@ -194,9 +207,11 @@ def test_since_is_an_age_or_a_time() -> None:
 def test_a_kind_is_audited_alone() -> None:
     plant = Plant()
     source = Source.over("m", objects=plant.world.objects, table=plant.world.table, clock=plant.world.clock)
-    other = attrs.evolve(source, kinds=(Kind("articles"),))
-    report = check(other)
-    assert report.verdict == "clean"
+    one = check(attrs.evolve(source, kinds=(KIND,)))
+    assert (one.verdict, one.coverage.lines) == ("clean", check(source).coverage.lines)
+    assert f"other kinds than {KIND.name} were left out (--kind)" in one.coverage.not_looked_at
+    report = check(attrs.evolve(source, kinds=(Kind("articles"),)))
+    assert (report.verdict, [finding.code for finding in report.findings]) == ("incomplete", ["A901"])
     assert all(line.checked == 0 for line in report.coverage.lines if line.unit == "batches")
 
 

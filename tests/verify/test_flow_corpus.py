@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner
@@ -154,7 +155,11 @@ REFUSED: Final = {
     '{"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "C"}}}': "leads to 'C'",
     '{"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "A"}}}': "never ends: A -> A",
     '{"StartAt": "A", "States": {"A": {"Type": "Dance"}}}': "none of the language",
+    '{"StartAt": "A", "States": {"A": {"Type": ["Pass"]}}}': "none of the language",
     '{"StartAt": "A", "States": {"A": {"Type": "Map", "End": true}}}': "no ItemProcessor",
+    '{"StartAt": "A", "States": {"A": {"Type": "Parallel", "End": true}}}': "no Branches",
+    '{"StartAt": "A", "States": {"A": {"Type": "Parallel", "Branches": [5], "End": true}}}': "no Branches",
+    '{"StartAt": "A", "States": {"A": {"Type": "Task", "Catch": [{"Next": "A", "ResultPath": 5}], "End": true}}}': "path",
     "[" * 100_000 + "]" * 100_000: "nested",
     '{"a":' * 400 + "1" + "}" * 400: "nested",
     "a: &a [*a]": "nested",
@@ -167,6 +172,68 @@ def test_what_is_no_machine_is_one_line(text: str) -> None:
         machines_of(text, file="m")
     assert REFUSED[text] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_analysis_has_no_use_for_is_left_alone() -> None:
+    pass_on = {"Type": "Pass", "Branches": [5], "Iterator": {"a": 1}, "End": True}
+    machine = machines_of(
+        json.dumps({"StartAt": "MarkBatchesComplete", "States": {"MarkBatchesComplete": pass_on}}), file="m"
+    )
+    assert analyse(machine[0]).answers
+
+
+KEPT: Final = {"Type": "Pass", "Result": {"key": "k", "part": {"n": 1}, "items": [{"a": 1}], "m": {"key": None}}}
+MARK: Final = {"Type": "Task", "Resource": "f", "End": True}
+INVOKE: Final = "arn:aws:states:::lambda:invoke"
+REASONS: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
+    "wait": ({"Type": "Wait", "Seconds": 1, "InputPath": "$.part"}, "S drops it: InputPath keeps $.part only"),
+    "pass": ({"Type": "Pass", "InputPath": None}, "S drops it: InputPath keeps nothing (null) only"),
+    "null": ({"Type": "Pass", "OutputPath": "$.m"}, "S makes it null: OutputPath keeps $.m only"),
+    "jsonata": (
+        {"Type": "Pass", "QueryLanguage": "JSONata", "Output": {"a": 1}},
+        "S drops it: its Output does not have it",
+    ),
+    "result": ({"Type": "Pass", "Result": 1}, "S drops it: its result without ResultPath replaces the whole state"),
+    "payload": ({"Type": "Task", "Resource": INVOKE}, "S drops it: its result without ResultPath"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_the_reason_names_what_dropped_it(name: str) -> None:
+    state, reason = REASONS[name]
+    states = {"K": {**KEPT, "Next": "S"}, "S": {**state, "Next": "Mark"}, "Mark": MARK}
+    assert reason in _why(states)
+
+
+INSIDE: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
+    "item": ({"Type": "Map", "ItemsPath": "$.items"}, "S drops it: each iteration is given its item only"),
+    "selector": (
+        {"Type": "Map", "ItemsPath": "$.items", "ItemSelector": {}},
+        "S drops it: ItemSelector does not pass it on",
+    ),
+    "branch": ({"Type": "Parallel", "Parameters": {"a": 1}}, "Parameters does not pass it on"),
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_the_reason_inside_a_map_or_a_branch(name: str) -> None:
+    state, reason = INSIDE[name]
+    inner = {"StartAt": "Mark", "States": {"Mark": MARK}}
+    machines = {"ItemProcessor": inner} if state["Type"] == "Map" else {"Branches": [inner]}
+    assert reason in _why({"K": {**KEPT, "Next": "S"}, "S": {**state, **machines, "End": True}})
+
+
+def test_what_a_function_returns_stays_in_payload() -> None:
+    """The whole answer of `lambda:invoke` has other fields than the handler's."""
+    states = {"K": {"Type": "Task", "Resource": INVOKE, "Next": "Mark"}, "Mark": MARK}
+    assert _why(states) == "K leaves what its function returns in Payload"
+
+
+def _why(states: Mapping[str, Any]) -> str:
+    machine = machines_of(json.dumps({"StartAt": "K", "States": states}), file="m")[0]
+    (answer,) = analyse(machine, Question(fields=("key",), state="Mark")).answers
+    assert answer.status.value in {"missing", "null"}
+    return answer.why
 
 
 def test_templates_are_read(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_an_odd_question_has_an_answer(root: Path, tmp_path: Path) -> None:
     assert "B701" in call("verify", "inject", "--list").stdout
     assert "B70" in call("verify", "inject", "B799", "--root", root).stderr
     assert "variant" in call("verify", "inject", "B701", "--variant", "x", "--root", root).stderr
-    assert call("verify", "inject", "--root", root).exit_code == 5
+    assert call("verify", "inject", "--root", root).exit_code == 2
     assert call("verify", "inject", "B701", "--root", tmp_path / "none").exit_code == 2
     assert set(PLANTED) | ON_AWS <= set(RULES)
 
@@ -121,3 +121,31 @@ def test_a_root_that_is_damaged_already_is_said_to_be(root: Path, tmp_path: Path
     assert ended.exit_code == 3
     assert "damaged already" in ended.stderr
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("variant", ["counts_ahead_of_lines", "no_output_file"])
+def test_what_a_local_provider_can_not_be_made_to_say_is_refused(root: Path, tmp_path: Path, variant: str) -> None:
+    """What is planted is found; else nothing is."""
+    ended = call("verify", "inject", "O104", "--variant", variant, "--root", root, "--out", tmp_path / "copy")
+    if ended.exit_code == 0:
+        assert "O104" in {line["code"] for line in findings(tmp_path / "copy")}
+    assert ended.exit_code == (0 if variant == "counts_ahead_of_lines" else 3), ended.stderr
+
+
+def test_the_next_command_ends_with_one(root: Path, tmp_path: Path) -> None:
+    """Also where the finding is a note."""
+    ended = call("verify", "inject", "P207", "--root", root, "--out", tmp_path / "copy")
+    following = ended.stdout.split("Next: embedpipe ")[1].split()
+    assert call(*following).exit_code == 1
+
+
+def test_the_only_kind_of_a_root_need_not_be_named(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("one\ntwo\n")
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    assert call("run", tmp_path / "x.txt", "--root", root, "--kind", "notes", "-q").exit_code == 0
+    assert call("verify", "inject", "V601", "--root", root, "--out", copy).exit_code == 0
+    assert [line["code"] for line in findings(copy)] == ["V601"]
+    shutil.rmtree(copy)
+    ended = call("verify", "inject", "V601", "--root", root, "--out", copy, "--kind", "others")
+    assert (ended.exit_code, copy.exists()) == (2, False)
+    assert "Name one with --kind: notes" in ended.stderr

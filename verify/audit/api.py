@@ -57,8 +57,7 @@ def root(
     from verify.sources.live import opened, place_of, wanted_kinds, wanted_layout
 
     config = config or Config.load(path, file=config_file)
-    if config.objects.backend == "files" and not config.root.is_dir():
-        raise WrongQuestion(f"{config.root}: nothing is there.", hint="Check the name of the root.")
+    _check_root(config)
     layout = wanted_layout(layout, config)
     made = opened(config, {port: getattr(config, port) for port in (*ALWAYS_READ, *OPTIONAL)}, layout)
     return Source.over(
@@ -69,6 +68,7 @@ def root(
         provider=made.ports.get("provider"),
         clock=made.clock,
         kinds=wanted_kinds(kind),
+        expected=wanted_kinds(config.kind),
         layout=layout,
         policy=config.policy,
         retry_policy=config.retry,
@@ -77,6 +77,28 @@ def root(
         place=place_of({"objects": config.objects, "table": config.table}, layout),
         close=made.close,
     )
+
+
+def _check_root(config: Config) -> None:
+    """`WrongQuestion` where nothing was ever kept, or both objects and table are gone: there nothing would be found wrong."""
+    if config.objects.backend == "files" and not config.root.is_dir():
+        raise WrongQuestion(f"{config.root}: nothing is there.", hint="Check the name of the root.")
+    if (config.objects.backend, config.table.backend) != ("files", "sqlite"):
+        return
+    from embedpipe.config import CONFIG_FILE
+
+    there = {port for port in (*ALWAYS_READ, *OPTIONAL) for path in _paths(config, port) if path.exists()}
+    begun = (config.root / CONFIG_FILE).exists()
+    if not there.intersection(ALWAYS_READ) and (there or not begun):
+        raise WrongQuestion(
+            f"{config.root} has neither objects nor a table.",
+            hint="Check the name of the root; or has all of it been lost?",
+        )
+
+
+def _paths(config: Config, port: str) -> Iterator[Path]:
+    """Where a backend on this machine keeps what it has."""
+    return (value for value in getattr(config, port).options.values() if isinstance(value, Path))
 
 
 def aws(

@@ -159,6 +159,11 @@ class _Audit:
                 self.provider.state = State.NOT_EVALUATED
         self.enumeration.fill(self.batches)
         self.tally.report(self.provider.gather(self.batches, self.names))
+        nothing_else = next(self.batches.groups(), None) is None
+        if self.provider.is_rootless and (self.enumeration.collections or nothing_else):
+            reason = "It is gone, so nobody knows which of the provider's batches are of this root (O106)."
+            self.tally.report([found("A901", f"objects:{self.source.layout.root_key()}", reason=reason)])
+            self.tally.ledger.add("roots", {"O": State.NOT_EVALUATED})
 
     def estimate(self) -> Estimate:
         """What all of it calls. Reads the pointer of each collection."""
@@ -193,11 +198,22 @@ class _Audit:
 
     def collections(self) -> None:
         """Check what is published, and every record against it."""
-        for kind in self._kinds():
+        known = list(self._kinds())
+        for kind in known:
             self.published.know(kind)
+        if self.source.kinds and not (known or self.joining.served or self.source.absent):
+            self._report_unknown_kinds()
         for outcome in self.published.finish():
             _count(self.tally, outcome)
         self.tally.report(list(self.provider.failed_and_completed(self.tally.findings)))
+
+    def _report_unknown_kinds(self) -> None:
+        """Kinds were named, and there is nothing of them: a name that is wrong, or all is lost."""
+        there = ", ".join(sorted(kind.name for kind in self.enumeration.collections)) or "none"
+        for kind in self.source.kinds:
+            reason = f"No ledger and no batch of this kind was found; kinds with a ledger: {there}."
+            self.tally.report([found("A901", f"kind:{kind.name}", reason=reason)])
+            self.tally.ledger.add("collections", {"S": State.NOT_EVALUATED})
 
 
 def _count(tally: Tally, outcome: Outcome) -> None:

@@ -17,12 +17,12 @@ import msgspec
 from embedpipe.lifecycle import Status
 from embedpipe.model import BUILT_IN_KINDS, BlobInfo, Kind
 from embedpipe.wire import Head, Manifest
-from verify.audit.checks import not_covered, poll
+from verify.audit.checks import found, not_covered, poll
 from verify.audit.coverage import State
 from verify.audit.entries import Indexed, remember
 from verify.audit.executions import Execution, facts_by_batch
 from verify.audit.gather import Gatherer, opened, stored
-from verify.audit.keys import folders, seen
+from verify.audit.keys import folders, is_id, seen
 from verify.audit.machines import MachineSide, Side
 from verify.audit.objects import Why
 from verify.audit.options import Progress
@@ -33,6 +33,8 @@ from verify.audit.tally import Tally, confirmed
 
 __all__ = ["Enumeration"]
 
+ODD_NAMES_MAX: Final = 20
+"""[ours] Names in the index that are no ids, each of which is told."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -64,6 +66,7 @@ class Enumeration:
 
     def _executions(self, batches: Sorter) -> None:
         """List once; read each execution; keep what it says of its batches."""
+        wanted = set(self.tally.options.executions)
         with Sorter(self.folder, "executions") as executions:
             self.tally.report(self.machines.gather(executions))
             for family, count in self.machines.unread.items():
@@ -75,6 +78,10 @@ class Enumeration:
                 # Half a listing would make what is there look missing.
                 self._execution(execution_id, dict(map(_info, objects)) if listed else {}, side, batches)
                 self.tally.options.on_progress(Progress(stage="executions", done=done, total=total))
+                wanted.discard(execution_id)
+        for name in sorted(wanted):
+            self.tally.report([found("A901", f"execution:{name}", reason="Nothing of this execution was found.")])
+            self.tally.ledger.add("executions", {"P": State.NOT_EVALUATED})
 
     def _listed(self, executions: Sorter, batches: Sorter) -> bool:
         """Every object of an execution or a batch; False where the listing could not be read to its end."""
@@ -151,12 +158,21 @@ class Enumeration:
                     yield key
 
     def _index(self, batches: Sorter) -> None:
-        kinds = self.source.kinds or (*BUILT_IN_KINDS.values(), *self.collections)
+        kinds = self.source.kinds or (*BUILT_IN_KINDS.values(), *self.source.expected, *self.collections)
         types = {kind.batch_type for kind in kinds} | (set() if self.source.kinds else self._batch_types)
+        odd: set[str] = set()
         for batch_type in sorted(types):
             for status in Status:
                 for name in self.source.table.by_status(batch_type, status):
-                    remember(batches, name, Indexed(str(status)))
+                    if is_id(name):
+                        remember(batches, name, Indexed(str(status)))
+                    elif len(odd) < ODD_NAMES_MAX:
+                        odd.add(name)
+        for name in sorted(odd):  # no port would look such a row up
+            self.tally.report(
+                [found("A901", "index:", reason=f"It has the row of {ascii(name)[:80]}, which is no id.")]
+            )
+            self.tally.ledger.add("index", {"B": State.NOT_EVALUATED})
 
 
 def _info(payload: bytes) -> tuple[str, BlobInfo]:

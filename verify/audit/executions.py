@@ -28,6 +28,7 @@ SAME_FIELDS: Final = (
     "results_count",
     "delta_id",
     "delta_key",
+    "delta_sha256",
     "embedding_count",
     "rejected_count",
     "retry_count",
@@ -82,8 +83,15 @@ class Execution:
 
     @property
     def listed(self) -> tuple[ManifestBatch, ...]:
-        """The batches of its manifest."""
-        return self.manifest.batches if isinstance(self.manifest, Manifest) else ()
+        """The batches of its manifest; where that is lost, those of items.json, which is the same listing."""
+        if isinstance(self.manifest, Manifest):
+            return self.manifest.batches
+        return self.items if isinstance(self.items, tuple) else ()
+
+    @property
+    def has_listing(self) -> bool:
+        """Whether what it listed is known."""
+        return isinstance(self.manifest, Manifest) or isinstance(self.items, tuple)
 
 
 def read_execution(

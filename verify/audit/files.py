@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +10,15 @@ from typing import Any, Final
 import attrs
 
 from embedpipe.errors import ConfigError
-from embedpipe.layout import Layout
+from embedpipe.layout import SEED, Layout
+from embedpipe.setting_rules import naming_problem
 from embedpipe.settings import file_layer, unknown_key
 from verify.audit.catalogue import rule
 from verify.audit.options import Suppression
 
 __all__ = ["read_layout", "read_suppressions"]
 
+TABLES: Final = ("attributes", "statuses", "more_statuses")
 SUPPRESSION_FIELDS: Final = frozenset({"object", "reason", "expires", "code"})
 
 
@@ -29,13 +31,24 @@ def read_layout(path: Path) -> Layout:
     for name, value in tables.items():
         if name not in known:
             raise unknown_key(name, f"file {path}", known)
-        wanted = Mapping if name in ("attributes", "statuses") else str
-        if not isinstance(value, wanted):
-            raise ConfigError(f"{path}: {name} must be {'a table' if wanted is Mapping else 'text'}.", key=name)
+        wanted = Mapping if name in TABLES else str
+        if not isinstance(value, wanted) or not all(isinstance(text, str) for text in _texts(value)):
+            raise ConfigError(
+                f"{path}: {name} must be {'a table of texts' if wanted is Mapping else 'text'}.", key=name
+            )
+    tables["attributes"] = {**SEED.attributes, **tables.get("attributes", {})}  # what is not named stays as it is
     try:
-        return Layout(**tables)
+        layout = Layout(**tables)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+    names, problem = naming_problem(layout)
+    if problem:
+        raise ConfigError(f"{path}: {names[0]} {problem}.", key=names[0])
+    return layout
+
+
+def _texts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else ()
 
 
 def _tables(fields: Mapping[str, Any]) -> dict[str, Any]:

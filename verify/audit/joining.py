@@ -51,6 +51,8 @@ class Joining:
     provider: ProviderSide
     trail: Trail
     journal: Journal | None = None
+    served: bool = False
+    """Whether a batch is of the kinds that are audited."""
     _index_doubts: list[str] = attrs.field(factory=list)
 
     def batches(self, batches: Sorter, names: Sorter, *, total: int | None = None) -> None:
@@ -140,6 +142,7 @@ class Joining:
         row, options = batch.known_row, self.tally.options
         if self.source.kinds and row is not None and not any(row.serves(kind) for kind in self.source.kinds):
             return False
+        self.served = True
         if not options.limited or batch.listed or batch.polled:
             return True
         submitted = row.submitted_at if row is not None else None

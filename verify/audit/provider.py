@@ -32,12 +32,12 @@ def root_id(source: Source) -> str | None:
         return None
 
 
-def listed_batches(provider: BatchProvider, root: str | None) -> Iterator[tuple[str | None, Provided]]:
-    """Every batch of the account, with our name for it where its metadata says that it is this root's."""
+def listed_batches(provider: BatchProvider, root: str | None) -> Iterator[tuple[str | None, Provided, bool]]:
+    """Every batch of the account, our name for it where its metadata says that it is this root's, and if it is a root's."""
     for batch in provider.list():
-        name = batch.metadata.get("batch_id")
-        ours = root is not None and batch.metadata.get("root_id") == root and is_id(name)
-        yield name if ours else None, provided(batch)
+        name, of_root = batch.metadata.get("batch_id"), batch.metadata.get("root_id")
+        ours = root is not None and of_root == root and is_id(name)
+        yield name if ours else None, provided(batch), of_root is not None
 
 
 def provided(batch: ProviderBatch) -> Provided:
@@ -86,6 +86,8 @@ class ProviderSide:
         self._moment = moment
         self._ended_badly: dict[str, str] = {}
         self._states: dict[str, State] = {}
+        self.is_rootless = False
+        """Whether it has batches of embedpipe's, and which are of this root is not known, as the root has lost its identity."""
         self.state = State.CHECKED if source.provider is not None else State.OUT_OF_SCOPE
 
     def gather(self, batches: Sorter, names: Sorter) -> Iterator[Finding]:
@@ -93,7 +95,9 @@ class ProviderSide:
         if self._source.provider is None:
             return
         try:
-            for name, entry in listed_batches(self._source.provider, root_id(self._source)):
+            root = root_id(self._source)
+            for name, entry, of_root in listed_batches(self._source.provider, root):
+                self.is_rootless |= root is None and of_root
                 names.add(entry.openai_batch_id, encoded(entry))
                 if name is not None:
                     remember(batches, name, entry)

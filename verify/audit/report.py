@@ -11,7 +11,7 @@ import attrs
 
 from embedpipe.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_OK, EmbedpipeError
 from verify.audit.catalogue import RULES
-from verify.audit.coverage import Coverage
+from verify.audit.coverage import Coverage, State
 from verify.audit.findings import SEVERITIES, Finding, Repair, Severity, at_least, severity_named
 from verify.audit.journeys import Journey
 
@@ -67,6 +67,12 @@ class Report:
         return "clean" if self.coverage.complete else "incomplete"
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing in scope was there: clean, and no proof of anything."""
+        looked_at = (State.CHECKED, State.IN_FLIGHT, State.NOT_EVALUATED, State.SUPPRESSED)
+        return not self.findings and not any(map(self.coverage.count, looked_at))
+
+    @property
     def exit_code(self) -> int:
         """What a command ends with."""
         return {"findings": EXIT_FINDINGS, "incomplete": EXIT_INCOMPLETE, "clean": EXIT_OK}[self.verdict]
@@ -95,7 +101,16 @@ class Report:
 
 
 def in_order(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Worst first, causes before what they imply, then by code and place."""
-    return tuple(
-        sorted(findings, key=lambda f: (_RANK[f.severity], f.caused_by is not None, f.code, f.location, f.batch_ids))
-    )
+    """Worst first, causes before what they imply, then by code and place. A cause is as bad as the worst that it implies."""
+    implied: dict[tuple[str, str], int] = {}
+    for finding in findings:
+        if finding.caused_by is not None:
+            for name in (*finding.batch_ids, ""):
+                key = (finding.caused_by, name)
+                implied[key] = min(implied.get(key, len(_RANK)), _RANK[finding.severity])
+
+    def rank(finding: Finding) -> int:
+        own = _RANK[finding.severity]
+        return min([own, *(implied.get((finding.code, name), own) for name in finding.batch_ids or ("",))])
+
+    return tuple(sorted(findings, key=lambda f: (rank(f), f.caused_by is not None, f.code, f.location, f.batch_ids)))

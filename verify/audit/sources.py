@@ -237,6 +237,8 @@ class Source:
     """Of `objects` and `table` what is out of scope; something empty stands in its place."""
     kinds: tuple[Kind, ...] = ()
     """The kinds audited; empty: those that are found."""
+    expected: tuple[Kind, ...] = ()
+    """Kinds that the index is asked for though no ledger shows them, as the configuration's."""
     layout: Layout = SEED
     policy: Policy = attrs.field(factory=Policy)
     unreachable: Mapping[str, str] = attrs.field(factory=dict)
@@ -263,6 +265,7 @@ class Source:
         log_groups: Sequence[str] = (),
         absent: Iterable[str] = (),
         kinds: Sequence[Kind] = (),
+        expected: Sequence[Kind] = (),
         layout: Layout = SEED,
         policy: Policy | None = None,
         retry_policy: RetryPolicy | None = None,
@@ -287,6 +290,7 @@ class Source:
             clock=clock,
             calls=calls,
             kinds=tuple(kinds),
+            expected=tuple(expected),
             layout=layout,
             policy=policy or Policy(),
             unreachable=unreachable or {},

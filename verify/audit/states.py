@@ -56,7 +56,15 @@ def batch_states(batch: Batch, moment: Moment, *, provider: State) -> dict[str, 
 
 
 def left_out(
-    depth: Depth, *, provider: bool, vectors: bool, histories: bool, logs: bool, absent: Collection[str] = ()
+    depth: Depth,
+    *,
+    provider: bool,
+    vectors: bool,
+    histories: bool,
+    logs: bool,
+    absent: Collection[str] = (),
+    kinds: Collection[str] = (),
+    limited: bool = False,
 ) -> Iterator[str]:
     """What the depth and the sources leave out, in words."""
     if depth is Depth.METADATA:
@@ -71,5 +79,9 @@ def left_out(
         yield "the histories of executions (X) were not read: no state machine is named"
     if not logs:
         yield "log lines (L) were not read: no log group is named"
+    if kinds:
+        yield f"other kinds than {', '.join(sorted(kinds))} were left out (--kind)"
+    if limited:
+        yield "other executions and their batches were left out (--execution, --since)"
     for name in sorted(absent):
         yield f"{'objects were' if name == 'objects' else 'the table was'} not read, so batches were not joined"

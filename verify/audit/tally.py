@@ -79,6 +79,8 @@ class Tally:
             histories=source.histories is not None,
             logs=source.logs is not None,
             absent=source.absent,
+            kinds=[kind.name for kind in source.kinds],
+            limited=self.options.limited,
         )
         return Report(
             source=source.name,

@@ -23,6 +23,9 @@ Inner = Callable[[Mapping[str, Any], Scope, str], Sequence[Value]]
 
 ERROR_OUTPUT: Final = record({"Error": of_kind("string"), "Cause": of_kind("string", "absent")})
 
+INVOKED_PERHAPS: Final = ("ExecutedVersion", "FunctionError", "LogResult", "SdkHttpMetadata", "SdkResponseMetadata")
+"""[aws] What `lambda:invoke` may answer beside Payload and StatusCode; what the handler returned is in Payload only."""
+
 
 @attrs.frozen(kw_only=True)
 class Way:
@@ -166,8 +169,8 @@ class _Runner:
         output = self._contract.output(self._name, resource)
         if "waitForTaskToken" in resource or "lambda:invoke" not in resource:
             return output
-        answer = {"Payload": output, "StatusCode": of_kind("number"), "ExecutedVersion": of_kind("string", "absent")}
-        return record(answer, others=True, origin=self._name)
+        perhaps = {name: unknown(self._name, absent=True) for name in INVOKED_PERHAPS}
+        return record({"Payload": output, "StatusCode": of_kind("number"), **perhaps}, origin=self._name)
 
     def _items(self) -> Value:
         """What a Map goes over; absent where only the object store knows."""

@@ -16,6 +16,7 @@ import attrs
 
 from verify.flow.contract import Contract
 from verify.flow.reading import Machine
+from verify.flow.reasons import leaves_payload, reason
 from verify.flow.shape import nested
 from verify.flow.values import Value, get, size_min_bytes
 from verify.flow.walk import Arrival, Walk, walk
@@ -260,23 +261,13 @@ def _lost(arrival: Arrival, states: Mapping[str, Any], field: str) -> str:
         had, has = _place(before.document, field), _place(after.document, field)
         if had is not None and ((had[1] is Status.THERE and has != had) or has is None):
             moved = f" (it is at {has[0]} now)" if has is not None and has[1] is Status.THERE else ""
-            return f"{before.state} drops it{moved}: {_reason(states[before.state], after.label)}"
+            verb = "makes it null" if has is not None and has[1] is Status.NULL else f"drops it{moved}"
+            return f"{before.state} {verb}: {reason(states[before.state], after)}"
     last = _place(arrival.document, field)
     if last is None:
-        return "no state before sets it"
+        wrapped = next((one.state for one in path[-2::-1] if leaves_payload(states[one.state])), None)
+        return f"{wrapped} leaves what its function returns in Payload" if wrapped else "no state before sets it"
     return f"{arrival.state} is not given it, though its input has it at {last[0]} ({last[1].value})"
-
-
-def _reason(state: Mapping[str, Any], label: str) -> str:
-    if label == "Catch":
-        return "its Catch has no ResultPath, so the error replaces the state"
-    if "OutputPath" in state:
-        return f"OutputPath keeps {state['OutputPath'] or 'nothing (null)'} only"
-    path = state.get("ResultPath", "$")
-    if path == "$":
-        what = "Parameters" if state["Type"] == "Pass" and "Parameters" in state else "its result"
-        return f"{what} without ResultPath replaces the whole state"
-    return f"ResultPath {path} is written over it"
 
 
 def _of_answers(answers: tuple[Answer, ...]) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def check(definition: Mapping[str, Any], where: str) -> None:
 def _check_state(name: object, state: Any, states: Mapping[str, Any], where: str) -> None:
     if not isinstance(name, str) or not isinstance(state, Mapping):
         raise WrongQuestion(f"{where}: state {name!a} is not an object.")
-    if state.get("Type") not in TYPES:
+    if not isinstance(state.get("Type"), str) or state["Type"] not in TYPES:
         raise WrongQuestion(
             f"{where}: state {name!a} has the type {state.get('Type')!a}, which is none of the language."
         )
@@ -48,11 +48,18 @@ def _check_state(name: object, state: Any, states: Mapping[str, Any], where: str
             raise WrongQuestion(f"{where}: state {name!a} leads to {target!a}, which is no state.")
     if state["Type"] == "Map" and len(list(nested(state))) != 1:
         raise WrongQuestion(f"{where}: Map {name!a} has no ItemProcessor.")
+    if state["Type"] == "Parallel" and not _all_objects(state.get("Branches")):
+        raise WrongQuestion(f"{where}: Parallel {name!a} has no Branches that are machines.")
     paths = [state.get(key) for key in ("InputPath", "OutputPath", "ResultPath", "ItemsPath")]
+    paths += [rule.get("ResultPath") for rule in _lists(state, "Catch")]
     if any(not isinstance(path, str | None) for path in paths):
         raise WrongQuestion(f"{where}: a path of state {name!a} is not text.")
     if not (_ends(state) or any(True for _ in followers(state))):
         raise WrongQuestion(f"{where}: state {name!a} has neither Next nor End.")
+
+
+def _all_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
 
 
 def _boolean(rule: Mapping[str, Any]) -> bool:

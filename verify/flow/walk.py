@@ -86,10 +86,10 @@ def _spread(definition: Mapping[str, Any], language: str = "JSONPath") -> Mappin
     states = {}
     for name, written in definition["States"].items():
         state = {**written, "QueryLanguage": written.get("QueryLanguage", own)}
-        for key in ("ItemProcessor", "Iterator"):
-            if isinstance(state.get(key), Mapping):
-                state[key] = _spread(state[key], own)
-        if isinstance(state.get("Branches"), list):
+        if state["Type"] == "Map":
+            key = "ItemProcessor" if "ItemProcessor" in state else "Iterator"
+            state[key] = _spread(state[key], own)
+        elif state["Type"] == "Parallel":
             state["Branches"] = [_spread(branch, own) for branch in state["Branches"]]
         states[name] = state
     return {**definition, "States": states}

@@ -20,6 +20,7 @@ _VERDICTS: Final[Mapping[str, tuple[str, str]]] = {
     "incomplete": ("Incomplete", "Nothing is wrong in what was checked, and not everything could be"),
     "findings": ("Findings", ""),
 }
+_EMPTY: Final = ("Empty", "Nothing in scope was there, so nothing was checked")
 
 
 def render(report: Report) -> str:
@@ -29,14 +30,14 @@ def render(report: Report) -> str:
         f'<a class="skip" href="#main">Skip to the report</a>\n{_head(report)}\n'
         f'<main id="main">\n{_body(report)}\n</main>\n{_foot(report)}'
     )
-    return framed(body, title=f"{_VERDICTS[report.verdict][0]}: {report.source}", style=style, script=script)
+    return framed(body, title=f"{_words(report)[0]}: {report.source}", style=style, script=script)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
 def _head(report: Report) -> str:
-    word, sentence = _VERDICTS[report.verdict]
+    word, sentence = _words(report)
     facts = (
         ("source", code(report.source)),
         ("depth", code(report.depth)),
@@ -50,6 +51,10 @@ def _head(report: Report) -> str:
         f'<p class="verdict">{word}</p><h1>{sentence or _found(report)}</h1>'
         f'{_counts(report)}<dl class="facts">{told}</dl>{_next(report.next_command)}{_places(report)}</header>'
     )
+
+
+def _words(report: Report) -> tuple[str, str]:
+    return _EMPTY if report.is_empty else _VERDICTS[report.verdict]
 
 
 def _affected(report: Report) -> int:

@@ -22,6 +22,7 @@ _VERDICTS: Mapping[str, str] = {
     "incomplete": "INCOMPLETE: nothing is wrong in what was checked, and not everything could be.",
     "findings": "FINDINGS",
 }
+_EMPTY = "EMPTY: nothing in scope was there, so nothing was checked."
 
 
 def render(report: Report) -> str:
@@ -31,7 +32,7 @@ def render(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.counts.items() if count)
-    verdict = _VERDICTS[report.verdict]
+    verdict = _EMPTY if report.is_empty else _VERDICTS[report.verdict]
     yield f"{verdict}: {counts}" if report.verdict == "findings" else verdict
     yield f"source {printable(report.source)}, depth {report.depth}, as of {report.watermark:%Y-%m-%d %H:%M:%S}Z"
     if report.findings:

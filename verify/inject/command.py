@@ -10,7 +10,6 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from embedpipe.errors import InvalidInput
 
 __all__ = ["inject"]
 
@@ -32,6 +31,8 @@ def inject(settings: Settings, code: str | None, out: Path | None, variant: str 
       embedpipe verify inject B701 --root .embedpipe
       embedpipe verify inject --list
     """
+    from verify.audit.catalogue import rule
+    from verify.audit.findings import Severity, WrongQuestion
     from verify.inject.injecting import PLANTED
     from verify.inject.injecting import inject as plant
 
@@ -39,13 +40,14 @@ def inject(settings: Settings, code: str | None, out: Path | None, variant: str 
         click.echo(json_text(PLANTED) if settings.json else _listed(PLANTED), nl=settings.json)
         return 0
     if code is None:
-        raise InvalidInput("Which code?", hint="Name one, or see --list.")
+        raise WrongQuestion("No code is named.", hint="Name one, as --list prints them.")
     config = settings.load()
     copy = out or config.root.absolute().with_name(f"{config.root.absolute().name}-{code.upper()}")
     made = plant(code, config, copy, kind=settings.kind, seed=seed, variant=variant)
     check = f"embedpipe verify check --root {shlex.quote(str(copy))}"
     check += f" --kind {shlex.quote(settings.kind)}" if settings.kind else ""
     check += " --depth vectors --grace 0"
+    check += " --fail-on info" if rule(made.code).severity is Severity.INFO else ""
     if settings.json:
         document = {
             "code": made.code,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,13 @@ import attrs
 
 from embedpipe.config import Config
 from embedpipe.errors import NotFound
-from embedpipe.model import kind_named
+from embedpipe.layout import Layout
+from embedpipe.model import Kind, kind_named
+from embedpipe.ports import BlobStore
 from verify.audit.catalogue import RULES, Rule, rule
+from verify.audit.enumeration import kind_of
 from verify.audit.findings import WrongQuestion
+from verify.audit.keys import folders
 from verify.inject.ground import CannotPlant
 from verify.inject.local import copied, ground_of, moved
 from verify.inject.mutators import MUTATORS, Mutator
@@ -73,9 +78,10 @@ def inject(
     reasons: list[str] = []
     copied(config, copy)
     try:
+        chosen = _kind(moved(config, copy), kind)
         for way in ways:
             try:
-                return _planted(code.upper(), way, moved(config, copy), copy, kind, seed)
+                return _planted(code.upper(), way, moved(config, copy), copy, chosen, seed)
             except _Unfit as error:
                 reasons.append(error.why)
                 if error.dirty:
@@ -89,6 +95,29 @@ def inject(
         f"{code.upper()} can't be planted in {config.root}: {' '.join(dict.fromkeys(reasons))}",
         hint="Use a root with more in it: batches that have ended, retries, and batches that are still open.",
     )
+
+
+def _kind(config: Config, named: str | None) -> Kind:
+    """What records to damage: those that are named, else the configuration's, else the only ones that the root has."""
+    wanted = kind_named(named or config.kind)
+    with ground_of(config, wanted, version="") as ground:
+        there = sorted(_kinds_of(ground.objects, config.layout), key=lambda kind: kind.name)
+    if wanted in there or not there:
+        return wanted
+    if named is None and len(there) == 1:
+        return there[0]
+    raise WrongQuestion(
+        f"{config.root} has nothing of the kind {wanted.name!a}.",
+        hint=f"Name one with --kind: {', '.join(kind.name for kind in there)}.",
+    )
+
+
+def _kinds_of(objects: BlobStore, layout: Layout) -> Iterator[Kind]:
+    """Kinds that have a ledger."""
+    for database in folders(objects):
+        with suppress(ValueError):  # a folder that is no database
+            for collection in folders(objects, layout.head_pattern(database)[0]):
+                yield kind_of(database, collection)
 
 
 def _ways(found: list[Mutator], code: str, seed: int, variant: str | None) -> list[Mutator]:
@@ -109,8 +138,7 @@ class _Unfit(Exception):
         self.why, self.dirty = why, dirty
 
 
-def _planted(code: str, way: Mutator, config: Config, copy: Path, kind: str | None, seed: int) -> Injected:
-    chosen = kind_named(kind or config.kind)
+def _planted(code: str, way: Mutator, config: Config, copy: Path, chosen: Kind, seed: int) -> Injected:
     with ground_of(config, chosen, version="") as ground:
         seen = observe(kind=chosen, objects=ground.objects, table=ground.table, layout=config.layout)
     with ground_of(config, chosen, version=seen.latest.version if seen.latest else "") as ground:

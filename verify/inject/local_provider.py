@@ -43,8 +43,13 @@ class LocalProviderEdits:
         if not changes:
             return before
         after = attrs.evolve(before, **changes)
-        if "output_file_id" in changes and after.output_file_id is None and before.output_file_id is not None:
-            self._file(before.output_file_id).unlink()
+        if (
+            after.output_file_id is None
+            and before.output_file_id is not None
+            and after.counts
+            and after.counts.completed
+        ):
+            raise CannotPlant("A local provider names an output file wherever it has counted results.")
         ended_at = after.ended_at or after.created_at
         completed = after.counts.completed if after.counts else 0
         ended = {

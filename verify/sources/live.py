@@ -140,6 +140,7 @@ def aws(
         absent=absent,
         clock=made.clock,
         kinds=wanted_kinds(kind),
+        expected=wanted_kinds(config.kind),
         layout=layout,
         policy=config.policy,
         retry_policy=config.retry,

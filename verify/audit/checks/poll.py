@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from embedpipe.lifecycle import Action
-from embedpipe.wire import Manifest, Result
+from embedpipe.wire import Manifest, ManifestBatch, Result
 from verify.audit.checks import BatchCheck, Moment, found
 from verify.audit.entries import Polled, Stored, only
 from verify.audit.executions import Execution, facts_of, is_terminal
@@ -89,7 +89,7 @@ def other_than_quoted(batch: Batch, _: Moment) -> Iterator[Finding]:
                 )
 
 
-REVISED: Final = frozenset({"delta_id", "delta_key", "execution_id", "results_count"})
+REVISED: Final = frozenset({"delta_id", "delta_key", "delta_sha256", "execution_id", "results_count"})
 """What changes where a later execution polls a batch again because its delta is damaged."""
 
 
@@ -136,6 +136,8 @@ def _manifest(execution: Execution, moment: Moment) -> Iterator[Finding]:
     manifest = execution.manifest
     if isinstance(manifest, Unreadable) and manifest.why is Why.CORRUPT:
         yield found("P206", f"objects:{key}", message=manifest.reason)
+    if manifest is None and isinstance(execution.items, tuple) and execution.went_on:
+        yield found("P206", f"objects:{key}", message="missing, and items.json is there", items=len(execution.items))
     if not isinstance(manifest, Manifest):
         return
     ids = [batch.batch_id for batch in manifest.batches]
@@ -152,17 +154,22 @@ def _manifest(execution: Execution, moment: Moment) -> Iterator[Finding]:
             indices_out_of_place=[at for at, index in enumerate(indices) if at != index][:IDS_SHOWN_MAX],
             execution_id=execution.execution_id,
         )
-    yield from _items(execution, ids, moment)
+    yield from _items(execution, manifest, moment)
 
 
-def _items(execution: Execution, ids: list[str], moment: Moment) -> Iterator[Finding]:
+def _items(execution: Execution, manifest: Manifest, moment: Moment) -> Iterator[Finding]:
     items = execution.items
     location = f"objects:{moment.layout.items_key(execution.execution_id)}"
     if isinstance(items, Unreadable) and items.why is Why.CORRUPT:
         yield found("P206", location, message=items.reason)
-    if isinstance(items, tuple) and [item.batch_id for item in items] != ids:
-        only_one = sorted({item.batch_id for item in items} ^ set(ids))
-        yield found("P206", location, *only_one, items=len(items), manifest=len(ids), only_in_one=only_one[:50])
+    if isinstance(items, tuple) and _names(items) != _names(manifest.batches):
+        differing = sorted({name for name, _ in set(_names(items)) ^ set(_names(manifest.batches))})
+        count = {"items": len(items), "manifest": len(manifest.batches)}
+        yield found("P206", location, *differing, **count, only_in_one=differing[:IDS_SHOWN_MAX])
+
+
+def _names(listing: tuple[ManifestBatch, ...]) -> list[tuple[str, str | None]]:
+    return [(batch.batch_id, batch.openai_batch_id) for batch in listing]
 
 
 def _results(execution: Execution, moment: Moment) -> Iterator[Finding]:
@@ -196,7 +203,7 @@ def _once_each(
     ids = [result.batch_id for result in results]
     doubled = _more_than_once(ids)
     listed = {batch.batch_id: batch.openai_batch_id for batch in execution.listed}
-    known = isinstance(execution.manifest, Manifest)
+    known = execution.has_listing
     foreign = sorted(set(ids) - listed.keys()) if known else []
     renamed = [
         result.batch_id

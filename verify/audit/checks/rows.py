@@ -80,6 +80,22 @@ def _impossible(row: BatchRow) -> str:
     return ""
 
 
+def ended_otherwise(batch: Batch, _: Moment) -> Iterator[Finding]:
+    """B702: its result has vectors, and the row says that it gave none."""
+    row, result = batch.known_row, batch.terminal_result
+    if row is None or result is None or row.seq is None or row.status not in TERMINAL - {Status.COMPLETED}:
+        return
+    if result.embedding_count:
+        yield found(
+            "B702",
+            f"table:{batch.batch_id}",
+            batch.batch_id,
+            status=str(row.status),
+            result={"batch_status": result.batch_status, "embedding_count": result.embedding_count},
+            message=f"{row.status}, and its result has vectors",
+        )
+
+
 def in_index(batch: Batch, _: Moment) -> Iterator[Finding]:
     """B702: the index has it under another status, or not at all. Confirmed late: the index may lag."""
     row = batch.known_row
@@ -158,6 +174,7 @@ BATCH_CHECKS: Final[tuple[BatchCheck, ...]] = (
     completed_while_waiting,
     damaged_row,
     impossible_row,
+    ended_otherwise,
     unanswered_create,
     ledger_and_rows,
 )

@@ -122,6 +122,15 @@ def element_that_differs(plant: Plant) -> set[str]:
 
 
 @plants("P204")
+def another_hash_of_the_delta(plant: Plant) -> set[str]:
+    row = plant.merged()
+    key = plant.layout.poll_results_key(plant.execution_of(row))
+    other = {"delta_sha256": "0" * 64}
+    plant.put_json(key, [{**one, **other} if one["batch_id"] == row.batch_id else one for one in plant.json(key)])
+    return {row.batch_id}
+
+
+@plants("P204")
 def register_that_went_back(plant: Plant) -> set[str]:
     row = plant.some(Status.EXPIRED)
     plant.edit(plant.result_key(row), action="wait", reason="running")
@@ -185,6 +194,22 @@ def torn_manifest(plant: Plant) -> set[str]:
     key, _ = _manifest(plant)
     plant.put(key, plant.get(key)[:40])
     return set()
+
+
+@plants("P206")
+def lost_manifest(plant: Plant) -> set[str]:
+    """The listing is gone, and the plain array of the same batches is there."""
+    plant.delete(plant.layout.manifest_key(plant.some_execution()))
+    return set()
+
+
+@plants("P206")
+def items_of_another_provider_batch(plant: Plant) -> set[str]:
+    execution = plant.some_execution()
+    key = plant.layout.items_key(execution)
+    first, *rest = plant.json(key)
+    plant.put_json(key, [{**first, "openai_batch_id": "batch_of_another"}, *rest])
+    return {first["batch_id"]}
 
 
 @plants("P207")

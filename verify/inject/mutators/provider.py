@@ -86,7 +86,9 @@ def cancelled_and_completed(plant: Plant) -> set[str]:
 @plants("O104")
 def counts_ahead_of_lines(plant: Plant) -> set[str]:
     row = plant.merged()
-    plant.provider.change(row.provider_batch_id, counts=RequestCounts(total=9, completed=9))
+    counts = plant.provider.change(row.provider_batch_id).counts
+    more = (counts.total if counts else 0) + 6
+    plant.provider.change(row.provider_batch_id, counts=RequestCounts(total=more, completed=more))
     return {row.batch_id}
 
 

@@ -53,7 +53,7 @@ def _retried(plant: Plant, row: BatchRow) -> bool:
 @plants("R101")
 def rejection_that_vanished(plant: Plant) -> set[str]:
     row = plant.some(Status.COMPLETED, where=lambda found: _rejects(plant, found.batch_id))
-    _empty_part(plant, plant.delta_key(row), plant.layout.rejected_file, "rejected_count", plant.result_key(row))
+    _empty_part(plant, row, plant.layout.rejected_file, "rejected_count")
     return {row.batch_id}
 
 
@@ -61,7 +61,8 @@ def _rejects(plant: Plant, batch_id: str) -> bool:
     return bool(plant.json(plant.layout.result_key(batch_id)).get("rejected_count"))
 
 
-def _empty_part(plant: Plant, prefix: str, name: str, count: str, result_key: str) -> None:
+def _empty_part(plant: Plant, row: BatchRow, name: str, count: str) -> None:
+    prefix = plant.delta_key(row)
     plant.put(prefix + name, b"")
     key = prefix + plant.layout.delta_file
     delta = plant.json(key)
@@ -69,7 +70,7 @@ def _empty_part(plant: Plant, prefix: str, name: str, count: str, result_key: st
         if entry["name"] == name:
             entry.update(sha256=hashlib.sha256(b"").hexdigest(), size_bytes=0)
     plant.put_json(key, {**delta, count: 0})
-    plant.edit(result_key, delta_sha256=hashlib.sha256(plant.get(key)).hexdigest())
+    plant.trust_delta(row, key)
 
 
 def _submit_less(plant: Plant, batch_id: str, ids: list[str]) -> None:

@@ -84,6 +84,14 @@ def unreadable_row(plant: Plant) -> set[str]:
     return {row.batch_id}
 
 
+@plants("B702")
+def failed_by_hand(plant: Plant) -> set[str]:
+    """Its vectors are published, and the row says that it gave none."""
+    row = plant.merged()
+    plant.write_row(row.batch_id, status=plant.random.choice(["FAILED", "EXPIRED", "CANCELLED"]))
+    return {row.batch_id}
+
+
 @plants("B703")
 def name_copied(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING)
