@@ -40,6 +40,7 @@ class CtrlC(FilesBlobStore):
     """Objects, during the `nth` read of which somebody presses Ctrl-C."""
 
     nth = 0
+    number = signal.SIGINT
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -47,5 +48,5 @@ class CtrlC(FilesBlobStore):
     def get(self, key: str) -> Blob:
         CtrlC.nth -= 1
         if CtrlC.nth == 0:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(CtrlC.number)
         return super().get(key)

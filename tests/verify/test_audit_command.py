@@ -7,6 +7,7 @@ import os
 import pty
 import shlex
 import shutil
+import signal
 import sqlite3
 from contextlib import closing, redirect_stderr
 from pathlib import Path
@@ -233,8 +234,13 @@ def test_a_dry_run_says_what_would_be_called(root: Path) -> None:
     assert document["dollars"] == 0
 
 
-@pytest.mark.parametrize("given", [None, "state"])
-def test_ctrl_c_names_the_command_that_goes_on(root: Path, tmp_path: Path, given: str | None) -> None:
+@pytest.mark.parametrize(
+    ("given", "number"), [(None, signal.SIGINT), ("state", signal.SIGINT), ("state", signal.SIGTERM)]
+)
+def test_an_interruption_names_the_command_that_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(CtrlC, "number", number)
     objects = "objects.backend=tests.verify.auditing:CtrlC", f"objects.root={root}/objects"
     command = ["verify", "check", "--root", str(root), "--depth", "vectors", "--set", objects[0], "--set", objects[1]]
     CtrlC.nth = 10

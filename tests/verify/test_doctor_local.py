@@ -34,6 +34,14 @@ def test_a_root_that_can_be_read(root: Path) -> None:
     assert (ended.exit_code, seen["exit_code"]) == (0, 0)
 
 
+def test_the_kinds_of_the_root_are_looked_at(root: Path) -> None:
+    """Without --kind those that it has, whatever the configuration's is."""
+    (root.parent / "y.txt").write_text("a third line\n")
+    assert call("run", root.parent / "y.txt", "--root", root.parent / "other", "--kind", "notes", "-q").exit_code == 0
+    ended = call("verify", "doctor", "--root", root.parent / "other")
+    assert (ended.exit_code, "nothing is published" in ended.stdout, "notes" in ended.stdout) == (0, False, True)
+
+
 def test_a_damaged_result_and_a_lost_table(root: Path) -> None:
     (result,) = [path for path in (root / "objects").rglob("result.json*") if path.is_file()]
     result.write_text("{")

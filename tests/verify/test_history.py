@@ -137,6 +137,22 @@ def test_a_payload_that_was_cut_off_is_not_known(histories: Any) -> None:
     assert trail_of(events).answers[0].came is Came.UNKNOWN
 
 
+@pytest.mark.parametrize("name", ["dropped", "null"])
+def test_where_an_end_was_not_seen_the_state_before_is_named(histories: Any, name: str) -> None:
+    """The output of the state that lost it is cut off, or its event is not in the file: the next state has done nothing."""
+    events = json.loads(json.dumps(histories[name][1]))
+    left = next(event for event in events if event.get("stateExitedEventDetails", {}).get("name") == "Between")
+    left["stateExitedEventDetails"]["outputDetails"] = {"truncated": True}
+    assert trail_of(events).answers[0].lost_in == "Between"
+    assert trail_of([event for event in events if event is not left]).answers[0].lost_in == "Between"
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:states:bogus", "arn:aws:states:eu-central-1:1:stateMachine:m", "arn:x"])
+def test_what_is_no_arn_of_an_execution_is_one_line(arn: str) -> None:
+    with pytest.raises(WrongQuestion, match="is no ARN of an execution"):
+        list(of_execution(arn, region=None, endpoint_url=None))
+
+
 @given(st.data())
 def test_damaged_events_are_no_crash(histories: Any, data: st.DataObject) -> None:
     events = json.loads(json.dumps(histories["dropped"][1]))

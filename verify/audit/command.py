@@ -110,9 +110,12 @@ def _resumable(resume: str | None) -> Iterator[Path]:
     import shutil
     import tempfile
 
+    from embedpipe.cli.interrupt import like_ctrl_c
+
     state = Path(resume) if resume is not None else Path(tempfile.mkdtemp(prefix="embedpipe-verify-"))
     try:
-        yield state
+        with like_ctrl_c():
+            yield state
     except KeyboardInterrupt:
         # `from None`: nothing is wrong, so there is no traceback to show.
         raise Interrupted("Interrupted; what has been checked is kept.", hint=f"Go on with: {_again(state)}") from None

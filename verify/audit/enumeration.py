@@ -14,8 +14,10 @@ from typing import Final
 import attrs
 import msgspec
 
+from embedpipe.layout import Layout
 from embedpipe.lifecycle import Status
 from embedpipe.model import BUILT_IN_KINDS, BlobInfo, Kind
+from embedpipe.ports import BlobStore
 from embedpipe.wire import Head, Manifest
 from verify.audit.checks import found, not_covered, poll
 from verify.audit.coverage import State
@@ -31,7 +33,7 @@ from verify.audit.sources import Source
 from verify.audit.states import execution_blind
 from verify.audit.tally import Tally, confirmed
 
-__all__ = ["Enumeration"]
+__all__ = ["Enumeration", "ledgers"]
 
 ODD_NAMES_MAX: Final = 20
 """[ours] Names in the index that are no ids, each of which is told."""
@@ -143,19 +145,9 @@ class Enumeration:
                 self.tally.ledger.add("ledgers", {"B": State.NOT_EVALUATED})
 
     def _head_keys(self) -> Iterator[str]:
-        """Ledgers are found by the folders of the root, one listing call for each."""
-        layout, objects = self.source.layout, self.source.objects
-        for database in folders(objects):
-            try:
-                prefix, ending = layout.head_pattern(database)
-            except ValueError:  # a folder that is no database
-                continue
-            for collection in folders(objects, prefix):
-                key = f"{prefix}{collection}{ending}"
-                info = next(iter(objects.list(key)), None)
-                if info is not None and info.key == key:
-                    self.collections.add(kind_of(database, collection))
-                    yield key
+        for key, kind in ledgers(self.source.objects, self.source.layout):
+            self.collections.add(kind)
+            yield key
 
     def _index(self, batches: Sorter) -> None:
         kinds = self.source.kinds or (*BUILT_IN_KINDS.values(), *self.source.expected, *self.collections)
@@ -178,6 +170,20 @@ class Enumeration:
 def _info(payload: bytes) -> tuple[str, BlobInfo]:
     what, key, size_bytes, modified_at = msgspec.json.decode(payload, type=tuple[str, str, int, datetime])
     return what, BlobInfo(key=key, size_bytes=size_bytes, modified_at=modified_at)
+
+
+def ledgers(objects: BlobStore, layout: Layout) -> Iterator[tuple[str, Kind]]:
+    """Keys of ledgers and their kinds. Found by the folders of the root, one listing call for each."""
+    for database in folders(objects):
+        try:
+            prefix, ending = layout.head_pattern(database)
+        except ValueError:  # a folder that is no database
+            continue
+        for collection in folders(objects, prefix):
+            key = f"{prefix}{collection}{ending}"
+            info = next(iter(objects.list(key)), None)
+            if info is not None and info.key == key:
+                yield key, kind_of(database, collection)
 
 
 def kind_of(database: str, collection: str) -> Kind:

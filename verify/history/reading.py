@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from embedpipe.backends.system import SystemClock
 from embedpipe.errors import Incomplete, NotFound
@@ -14,6 +15,9 @@ from verify.audit.findings import WrongQuestion
 from verify.audit.ports import HISTORY_KEPT_DAYS, Event, PagedHistories
 
 __all__ = ["of_execution", "of_file"]
+
+EXECUTION_FORM: Final = "arn:aws:states:REGION:ACCOUNT:execution:MACHINE:NAME"
+_EXECUTION: Final = re.compile(r"arn:[^:]+:states:[^:]+:[^:]*:(execution:[^:]+:[^:]+|express:[^:]+:[^:]+:[^:]+)")
 
 
 def of_file(path: Path) -> list[Event]:
@@ -54,6 +58,8 @@ def of_execution(arn: str, *, region: str | None, endpoint_url: str | None) -> I
     """All events, a page at a time. `Incomplete` where no history is kept, `Unauthorized`, `ConfigError`."""
     from verify.sources.aws import StepFunctionsHistories
 
+    if not _EXECUTION.fullmatch(arn):
+        raise WrongQuestion(f"{arn[:100]!a} is no ARN of an execution.", hint=f"It reads {EXECUTION_FORM}.")
     if ":express:" in arn:
         raise Incomplete("An EXPRESS machine keeps no history of its executions.", hint="Look into its log group.")
 

@@ -168,11 +168,11 @@ def _answer(field: str, seen: tuple[Stop, ...], *, reached: bool) -> Answer:
     way = seen[first:]
     before, lost = way[0].value, ""
     after: object = before
-    for stop in way:
+    for previous, stop in zip(way[:1] + way, way, strict=False):
         if stop.what == "returned" or not stop.known or (stop.what == "given" and stop is not way[-1]):
             continue  # a task may be given, and may return, a part of the state
         if stop.value != after:
-            lost, after = ("" if stop.value == before else stop.state), stop.value
+            lost, after = ("" if stop.value == before else _blamed(previous, stop)), stop.value
     last = way[-1]
     if not reached:
         came = Came.NOT_REACHED
@@ -181,6 +181,12 @@ def _answer(field: str, seen: tuple[Stop, ...], *, reached: bool) -> Answer:
     else:
         came = Came.THERE if last.value == before else _how(last.value)
     return Answer(field=field, came=came, stops=way, lost_in=lost, before=before, after=after)
+
+
+def _blamed(previous: Stop, stop: Stop) -> str:
+    """Where it changed, if it is another at this stop. On the way in: the state before, whose end was not seen."""
+    unseen = not previous.known or previous.what != "left"
+    return previous.state if stop.what == "entered" and unseen else stop.state
 
 
 def _how(value: object) -> Came:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +11,10 @@ import attrs
 
 from embedpipe.config import Config
 from embedpipe.errors import NotFound
-from embedpipe.layout import Layout
 from embedpipe.model import Kind, kind_named
-from embedpipe.ports import BlobStore
 from verify.audit.catalogue import RULES, Rule, rule
-from verify.audit.enumeration import kind_of
+from verify.audit.enumeration import ledgers
 from verify.audit.findings import WrongQuestion
-from verify.audit.keys import folders
 from verify.inject.ground import CannotPlant
 from verify.inject.local import copied, ground_of, moved
 from verify.inject.mutators import MUTATORS, Mutator
@@ -101,7 +97,7 @@ def _kind(config: Config, named: str | None) -> Kind:
     """What records to damage: those that are named, else the configuration's, else the only ones that the root has."""
     wanted = kind_named(named or config.kind)
     with ground_of(config, wanted, version="") as ground:
-        there = sorted(_kinds_of(ground.objects, config.layout), key=lambda kind: kind.name)
+        there = sorted((kind for _, kind in ledgers(ground.objects, config.layout)), key=lambda kind: kind.name)
     if wanted in there or not there:
         return wanted
     if named is None and len(there) == 1:
@@ -110,14 +106,6 @@ def _kind(config: Config, named: str | None) -> Kind:
         f"{config.root} has nothing of the kind {wanted.name!a}.",
         hint=f"Name one with --kind: {', '.join(kind.name for kind in there)}.",
     )
-
-
-def _kinds_of(objects: BlobStore, layout: Layout) -> Iterator[Kind]:
-    """Kinds that have a ledger."""
-    for database in folders(objects):
-        with suppress(ValueError):  # a folder that is no database
-            for collection in folders(objects, layout.head_pattern(database)[0]):
-                yield kind_of(database, collection)
 
 
 def _ways(found: list[Mutator], code: str, seed: int, variant: str | None) -> list[Mutator]:

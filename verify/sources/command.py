@@ -12,6 +12,8 @@ from embedpipe.cli.output import json_text
 from verify.sources.options import Named, of_source
 
 if TYPE_CHECKING:
+    from embedpipe.model import Kind
+    from verify.audit.sources import Source
     from verify.sources.doctor import Examination
 
 
@@ -33,9 +35,14 @@ def doctor(settings: Settings, named: Named) -> int:
     from embedpipe.model import kind_named
     from verify.sources.doctor import examine
 
+<<<<<<< HEAD
     source = named.source(settings)
     kinds = source.kinds or (kind_named(settings.load().kind),)
+=======
+    source = named.source(settings, layout)
+>>>>>>> wA
     try:
+        kinds = source.kinds or _kinds_there(source) or (kind_named(settings.load().kind),)
         seen = examine(attrs.evolve(source, kinds=kinds))
     finally:
         source.close()
@@ -44,6 +51,17 @@ def doctor(settings: Settings, named: Named) -> int:
     else:
         click.echo(as_text(seen), nl=False)
     return seen.exit_code
+
+
+def _kinds_there(source: Source) -> tuple[Kind, ...]:
+    """Those that have a ledger, where that can be found out; what can't be read is told by the examination."""
+    from embedpipe.errors import EmbedpipeError
+    from verify.audit.enumeration import ledgers
+
+    try:
+        return tuple(kind for _, kind in ledgers(source.objects, source.layout))
+    except EmbedpipeError:
+        return ()
 
 
 def as_text(seen: Examination) -> str:
