@@ -35,12 +35,7 @@ def doctor(settings: Settings, named: Named) -> int:
     from embedpipe.model import kind_named
     from verify.sources.doctor import examine
 
-<<<<<<< HEAD
     source = named.source(settings)
-    kinds = source.kinds or (kind_named(settings.load().kind),)
-=======
-    source = named.source(settings, layout)
->>>>>>> wA
     try:
         kinds = source.kinds or _kinds_there(source) or (kind_named(settings.load().kind),)
         seen = examine(attrs.evolve(source, kinds=kinds))
