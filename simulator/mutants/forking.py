@@ -77,7 +77,8 @@ def _fate(mutation: Mutation, runs: int) -> dict[str, Any]:
         from simulator.scenarios import turn
 
         for seed in range(1, runs + 1):
-            spent_s = round(resource.getrusage(resource.RUSAGE_SELF).ru_utime)
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            spent_s = round(used.ru_utime + used.ru_stime)
             resource.setrlimit(resource.RLIMIT_CPU, (spent_s + CPU_S, resource.RLIM_INFINITY))
             name, profile = turn("mix", "mix", seed)
             outcome = run(scenario_named(name), seed, profile)
