@@ -69,7 +69,7 @@ def stoppable(stop: Callable[[], None]) -> Iterator[Stopper]:
 
 @contextmanager
 def like_ctrl_c() -> Iterator[None]:
-    """SIGTERM is Ctrl-C while the block runs, for what may end anywhere. Other threads than the main one are left alone."""
+    """SIGTERM is Ctrl-C while the block runs, for what may end anywhere. Only the main thread can listen."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
