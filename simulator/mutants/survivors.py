@@ -1,6 +1,7 @@
 """Why mutations survive: every one that no run killed has its line here, equivalent, out of scope, or a gap.
 
-A line is a pattern of names, so that one reason may hold for all of a function. The first line that fits is the one.
+A line is a pattern of names, so that one reason may hold for all of a function. The first line that fits is the one. Lines are
+written for what a sample of mutations left; others of the same function have to be looked at when they are run.
 """
 
 from __future__ import annotations
