@@ -260,3 +260,16 @@ def test_every_code_of_a_local_root_is_planted_by_a_test() -> None:
     without_a_source = {code for code in RULES if code[0] in "XL"}
     by_hand = {"A901", "A902", "R105"}
     assert set(MUTATORS) == set(RULES) - without_a_source - by_hand
+
+
+def test_an_execution_whose_listing_is_gone_is_not_called_whole() -> None:
+    """Its results may lack a batch, and nobody could say so."""
+    plant = Plant()
+    execution = plant.some_execution()
+    results = plant.json(plant.layout.poll_results_key(execution))
+    plant.put_json(plant.layout.poll_results_key(execution), results[1:])
+    for key in (plant.layout.manifest_key(execution), plant.layout.items_key(execution)):
+        plant.objects.delete(key)
+    report = audited(plant.world, grace_s=-1)
+    assert report.exit_code != 0
+    assert any(one.code == "A901" and execution in str(one) for one in report.findings)

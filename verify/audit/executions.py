@@ -104,7 +104,12 @@ def read_execution(
             return None
         return too_large(key, present[what].size_bytes) or read(key)
 
-    manifest = stored("manifest", layout.manifest_key(execution_id), lambda key: envelope(objects, Manifest, key))
+    def listing(what: str, key: str) -> Any:
+        return stored(what, key, lambda key: envelope(objects, Manifest, key))
+
+    manifest = listing("manifest", layout.manifest_key(execution_id))
+    if manifest is None:  # a deployment of the seed's design has it elsewhere
+        manifest = listing("deployed_manifest", layout.deployed_manifest_key(execution_id))
     if not content:
         return Execution(execution_id=execution_id, present=present, manifest=manifest)
     items = stored("items", layout.items_key(execution_id), lambda key: envelopes(objects, ManifestBatch, key))

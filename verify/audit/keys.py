@@ -15,7 +15,7 @@ from embedpipe.ports import BlobStore
 
 __all__ = ["EXECUTION_KEYS", "Seen", "folders", "is_id", "seen"]
 
-EXECUTION_KEYS: Final = ("manifest", "items", "poll_results", "marked", "chunks")
+EXECUTION_KEYS: Final = ("manifest", "deployed_manifest", "items", "poll_results", "marked", "chunks")
 """Fields of a layout whose keys name an execution."""
 BATCH_KEYS: Final = ("result",)
 """Fields of a layout whose keys name a batch."""

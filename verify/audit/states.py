@@ -9,7 +9,7 @@ from verify.audit.checks import Depth, Moment
 from verify.audit.coverage import State
 from verify.audit.deltas import DeltaSeen
 from verify.audit.executions import Execution
-from verify.audit.objects import Unreadable
+from verify.audit.objects import Unreadable, Why
 from verify.audit.rows import Batch
 
 __all__ = ["FAMILIES_OF_BATCHES", "batch_states", "execution_blind", "left_out", "unseen"]
@@ -31,7 +31,12 @@ def unseen(batch: Batch) -> Iterator[Unreadable]:
 
 def execution_blind(execution: Execution) -> list[Unreadable]:
     """Parts of an execution that the audit could not look at."""
-    parts = (execution.manifest, execution.items, execution.results, execution.chunks)
+    parts: list[object] = [execution.manifest, execution.items, execution.results, execution.chunks]
+    # Pipelines that never heard of us write no listing; whoever writes what it marked has written one.
+    if execution.ended and execution.manifest is None and execution.items is None:
+        reason = "There is no listing, so nobody can say which batches it should name."
+        named = f"poll results of {execution.execution_id}"
+        parts.append(Unreadable(key=named, why=Why.UNREACHABLE, reason=reason))
     return [part for part in parts if isinstance(part, Unreadable) and blind(part)]
 
 
