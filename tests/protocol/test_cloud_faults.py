@@ -157,6 +157,9 @@ def cloud_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAcc
     """One for all that is refused, since nothing of it leaves a trace; in the end everything is right, and ends well."""
     with over_http() as cloud, pytest.MonkeyPatch.context() as patch:
         wire = Wire()
+        patch.setattr(
+            f"{__name__}._shared", Shared()
+        )  # tests of other modules may come in between, and it begins again
         patch.setattr("boto3.Session", lambda **_: wire.session)  # the session that a command makes
         shared = {"region": REGION, "endpoint_url": cloud.endpoint_url, "attempts": 1}
         stores: Settings = {

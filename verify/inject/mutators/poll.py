@@ -26,6 +26,10 @@ def lost_register_of_an_expired_batch(plant: Plant) -> set[str]:
 @plants("P201")
 def lost_register_of_an_open_batch(plant: Plant) -> set[str]:
     row = plant.some(Status.PENDING)
+    quoting = [
+        name for name in plant.executions() if row.batch_id.encode() in plant.get(plant.layout.poll_results_key(name))
+    ]
+    plant.touched.update(quoting)  # without them, nobody could say that it was ever polled
     plant.delete(plant.result_key(row))
     return {row.batch_id}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Final
 
-from embedpipe.errors import EmbedpipeError
+from embedpipe.errors import CorruptData, EmbedpipeError
 from verify.inject.ground import CannotPlant
 from verify.inject.plant import Plant
 
@@ -14,8 +14,14 @@ __all__ = ["MUTATORS", "Mutator", "plants"]
 
 Mutator = Callable[[Plant], set[str]]
 """Plants one fault, and returns the `batch_id`s that have to be named."""
+DAMAGED: Final = (AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError)
+"""What comes of taking a root at its word that is not as it says."""
 MUTATORS: Final[dict[str, list[Mutator]]] = {}
 """Code -> ways to bring it about."""
+
+
+def _damaged(error: Exception) -> CannotPlant:
+    return CannotPlant(f"What it takes is damaged already ({type(error).__name__}).")
 
 
 def plants(code: str) -> Callable[[Mutator], Mutator]:
@@ -26,11 +32,12 @@ def plants(code: str) -> Callable[[Mutator], Mutator]:
         def planted(plant: Plant) -> set[str]:
             try:
                 return mutator(plant)
+            except CorruptData as error:
+                raise _damaged(error) from error
             except EmbedpipeError:
                 raise
-            except (AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
-                # Mutators take a root at its word; what is damaged already is not as it says.
-                raise CannotPlant(f"What it takes is damaged already ({type(error).__name__}).") from error
+            except DAMAGED as error:
+                raise _damaged(error) from error
 
         MUTATORS.setdefault(code, []).append(planted)
         return planted
