@@ -117,7 +117,7 @@ class Enumeration:
         for name, entry in facts_by_batch(execution):
             remember(batches, name, entry)
         candidates = list(poll.execution_findings(execution, self.tally.moment))
-        if candidates:
+        if candidates or execution_blind(execution):
             execution = self.gatherer.execution_again(execution_id)
             self.tally.report(confirmed(candidates, poll.execution_findings(execution, self.tally.moment)))
         blind = execution_blind(execution)

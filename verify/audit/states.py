@@ -17,6 +17,10 @@ __all__ = ["FAMILIES_OF_BATCHES", "batch_states", "execution_blind", "left_out",
 FAMILIES_OF_BATCHES: Final = ("B", "P", "D", "R", "O")
 
 
+LISTINGS: Final = frozenset({"manifest", "deployed_manifest", "items"})
+"""Fields of the layout whose objects say what an execution listed."""
+
+
 def blind(part: object) -> bool:
     """Whether it says that the audit could not look."""
     return isinstance(part, Unreadable) and not part.is_fault
@@ -33,7 +37,7 @@ def execution_blind(execution: Execution) -> list[Unreadable]:
     """Parts of an execution that the audit could not look at."""
     parts: list[object] = [execution.manifest, execution.items, execution.results, execution.chunks]
     # Pipelines that never heard of us write no listing; whoever writes what it marked has written one.
-    if execution.ended and execution.manifest is None and execution.items is None:
+    if execution.ended and not execution.present.keys() & LISTINGS:
         reason = "There is no listing, so nobody can say which batches it should name."
         named = f"poll results of {execution.execution_id}"
         parts.append(Unreadable(key=named, why=Why.UNREACHABLE, reason=reason))
