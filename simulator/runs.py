@@ -227,7 +227,7 @@ class _Run:
         violations = check(observed, settled=True)
         broken = [*self.world.stores.watch.broken, *judged(self._evidence(observed)), *map(str, violations)]
         if all(violation.guarantee == "G4" for violation in violations) and len(violations) == len(broken):
-            return (Verdict.LIVENESS, broken) if broken else self._audited()
+            return (Verdict.LIVENESS, broken) if broken else self._audited(observed)
         return Verdict.SAFETY, broken
 
     def _evidence(self, observed: Observed) -> Evidence:
@@ -293,7 +293,7 @@ class _Run:
             ambiguous=[event.batch_id for event in self.reported if isinstance(event, events.AmbiguousCreate)],
         )
 
-    def _audited(self) -> tuple[Verdict, list[str]]:
+    def _audited(self, observed: Observed) -> tuple[Verdict, list[str]]:
         stores = self.world.stores
         source = Source.over(
             "simulated",
@@ -302,7 +302,7 @@ class _Run:
             vectors=stores.vectors,
             clock=self.world.clock,
             # A script that is made small may have nothing left to submit, and a kind that is named has to be there.
-            kinds=[KIND] if self._observed().head is not None else [],
+            kinds=[KIND] if observed.head is not None else [],
         )
         found = [each for each in audit(source, depth="vectors").findings if each.code != "R105"]
         return (Verdict.SAFETY, [str(each) for each in found]) if found else (Verdict.HELD, [])

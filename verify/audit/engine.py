@@ -159,8 +159,8 @@ class _Audit:
                 self.provider.state = State.NOT_EVALUATED
         self.enumeration.fill(self.batches)
         self.tally.report(self.provider.gather(self.batches, self.names))
-        nothing_else = next(self.batches.groups(), None) is None
-        if self.provider.is_rootless and (self.enumeration.collections or nothing_else):
+        # Groups are merged from files, so they are asked for only where it matters.
+        if self.provider.is_rootless and (self.enumeration.collections or next(self.batches.groups(), None) is None):
             reason = "It is gone, so nobody knows which of the provider's batches are of this root (O106)."
             self.tally.report([found("A901", f"objects:{self.source.layout.root_key()}", reason=reason)])
             self.tally.ledger.add("roots", {"O": State.NOT_EVALUATED})
