@@ -102,6 +102,9 @@ class Kernel:
         self.trespasses: list[str] = []
         """Who has asked for a real clock or a network, and for what."""
         self._moments_max = moments_max
+        self._moments_end: float = 0
+        """How far actors go on by themselves, in moments and in time, while the hub waits in `run`."""
+        self._last_us: float = -1
         self._heap: list[tuple[int, int, Actor]] = []
         self._order = 0
         self._actors: list[Actor] = []
@@ -137,20 +140,30 @@ class Kernel:
             self.wake(actor, max(0, actor.ends_us - self.now_us))
             self.pause()
             self.die()
-        # `wake` and `pause`, written out: nothing is done as often.
         self._order += 1
         heapq.heappush(self._heap, (self.now_us + us, self._order, actor))
-        if self.closed:
-            raise greenlet.GreenletExit
-        self.hub.switch()
-        if self.closed:
-            raise greenlet.GreenletExit
+        self.pause()
 
     def pause(self) -> None:
-        """Switch the current actor out until somebody wakes it; it is the current one then."""
+        """Switch the current actor out until somebody wakes it; it is the current one then.
+
+        From actor to actor directly: the way by the hub is two switches. Where something is to be said or to end, the hub does it.
+        """
         if self.closed:
             raise greenlet.GreenletExit
-        self.hub.switch()
+        following = self.hub
+        heap = self._heap
+        if heap and self.moments < self._moments_end:
+            moment_us, _, actor = heap[0]
+            if moment_us <= self._last_us and not (actor.killed or actor.thread.dead):
+                heapq.heappop(heap)
+                self.moments += 1
+                self.now_us = moment_us
+                if actor is self.current:
+                    return
+                self.current = actor
+                following = actor.thread
+        following.switch()
         if self.closed:
             raise greenlet.GreenletExit
 
@@ -205,17 +218,22 @@ class Kernel:
         heap, pop = self._heap, heapq.heappop
         last_us = math.inf if until_us is None else until_us
         end = math.inf if most is None else self.moments + most
-        while heap and heap[0][0] <= last_us and self.moments < end:
-            moment_us, _, actor = pop(heap)
-            if actor.killed or actor.thread.dead:
-                continue
-            self.moments += 1
-            if self.moments > self._moments_max:
-                raise Overrun(f"{self._moments_max} moments, and {actor.name} goes on.")
-            self.now_us = moment_us
-            self.current = actor
-            actor.thread.switch()
-            self.current = None
+        outer = self._last_us, self._moments_end
+        self._last_us, self._moments_end = last_us, min(end, self._moments_max)
+        try:
+            while heap and heap[0][0] <= last_us and self.moments < end:
+                moment_us, _, actor = pop(heap)
+                if actor.killed or actor.thread.dead:
+                    continue
+                self.moments += 1
+                if self.moments > self._moments_max:
+                    raise Overrun(f"{self._moments_max} moments, and {actor.name} goes on.")
+                self.now_us = moment_us
+                self.current = actor
+                actor.thread.switch()
+                self.current = None
+        finally:
+            self._last_us, self._moments_end = outer
         if until_us is not None:
             self.now_us = max(self.now_us, until_us)
 
