@@ -15,7 +15,21 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks import audit, aws_calls, handler, ingest_calls, join, many, merge, parse, plan, simulate, start, whole
+from benchmarks import (
+    audit,
+    aws_calls,
+    handler,
+    ingest_calls,
+    join,
+    many,
+    merge,
+    parse,
+    plan,
+    simulate,
+    simulate_storage,
+    start,
+    whole,
+)
 from benchmarks.measure import Figure
 
 TABLE = Path(__file__).with_name("README.md")
@@ -41,6 +55,7 @@ FULL: dict[str, Callable[[], list[Figure]]] = {
     "handler": handler.run,
     "audit": audit.run,
     "simulate": simulate.run,
+    "simulate_storage": simulate_storage.run,
 }
 LONG: dict[str, Callable[[], list[Figure]]] = {"audit": lambda: audit.run(vectors=audit.FULL_VECTORS)}
 """What `--full` runs in place of the usual: sizes that take minutes."""
@@ -57,6 +72,7 @@ QUICK: dict[str, Callable[[], list[Figure]]] = {
     "handler": lambda: handler.run(60, 30, ["base64"]),
     "audit": lambda: audit.run(1, 1, 500, 50, rounds=1),
     "simulate": lambda: simulate.run(2_000, 2, rounds=1),
+    "simulate_storage": lambda: simulate_storage.run(rounds=1),
 }
 
 

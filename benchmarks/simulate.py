@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from benchmarks.measure import Figure
@@ -79,36 +82,60 @@ def asyncio_s(waits: int) -> float:
     return spent / waits
 
 
+AREAS = (
+    ("auditor", "/verify/audit/"),
+    ("guarantees", "/verify/"),
+    ("guarantees", "/simulator/oracle.py"),
+    ("codecs", "/embedpipe/wire/"),
+    ("codecs", "/embedpipe/vectors/"),
+    ("stores", "/embedpipe/backends/"),
+    ("stores", "/simulator/watch.py"),
+    ("steps", "/embedpipe/"),
+    ("kernel", "/simulator/"),
+)
+"""Whose time it is: the first of these in which there is a frame of the stack. A judge's time is all that it calls."""
+EVERY_S = 0.001
+
+
+def area_of(frame: FrameType | None) -> str:
+    """The area of a stack. Judges are looked for in all of it, the others from the inside out."""
+    files: list[str] = []
+    while frame is not None:
+        files.append(frame.f_code.co_filename)
+        frame = frame.f_back
+    for name, part in AREAS[:3]:
+        if any(part in file for file in files):
+            return name
+    return next((name for file in files for name, part in AREAS[3:] if part in file), "kernel")
+
+
+@contextmanager
+def sampled(found: Counter[str]) -> Iterator[None]:
+    """Count areas, one each millisecond of CPU."""
+    before = signal.signal(signal.SIGPROF, lambda _, frame: found.update([area_of(frame)]))
+    signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
 def runs_s(runs: int) -> tuple[float, float, dict[str, float]]:
-    """CPU of one small run, its effects, and the shares of kernel and steps, of the guarantees, and of the auditor."""
-    from simulator import runs as module
+    """CPU of one small run, its effects, and the share of each area."""
+    from simulator.runs import run as simulated
     from simulator.scenarios import SCENARIOS
 
-    spent: Counter[str] = Counter()
-
-    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **options: Any) -> Any:
-            began = time.process_time()
-            try:
-                return function(*args, **options)
-            finally:
-                spent[name] += time.process_time() - began
-
-        return wrapped
-
-    kept = module.observe, module.audit
-    module.observe, module.audit = timed("guarantees", kept[0]), timed("auditor", kept[1])
-    try:
-        module.run(SCENARIOS["small"], 0, "all")
-        spent.clear()
-        began, effects = time.process_time(), 0
+    simulated(SCENARIOS["small"], 0, "all")
+    found: Counter[str] = Counter()
+    effects = 0
+    began = time.process_time()
+    with sampled(found):
         for seed in range(runs):
-            effects += module.run(SCENARIOS["small"], seed, "all").effects
-        total = time.process_time() - began
-    finally:
-        module.observe, module.audit = kept
-    shares = {name: seconds / total for name, seconds in sorted(spent.items())}
-    return total / runs, effects / runs, {"kernel, steps and codecs": 1 - sum(shares.values()), **shares}
+            effects += simulated(SCENARIOS["small"], seed, "all").effects
+    total_s = time.process_time() - began
+    shares = {name: count / max(1, found.total()) for name, count in found.most_common()}
+    return total_s / runs, effects / runs, shares
 
 
 def run(waits: int = 200_000, runs: int = 100, rounds: int = 5) -> list[Figure]:

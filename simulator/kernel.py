@@ -147,7 +147,7 @@ class Kernel:
     def pause(self) -> None:
         """Switch the current actor out until somebody wakes it; it is the current one then.
 
-        From actor to actor directly: the way by the hub is two switches. Where something is to be said or to end, the hub does it.
+        From actor to actor directly, since the way by the hub is two switches. Where a run is to end, the hub does it.
         """
         if self.closed:
             raise greenlet.GreenletExit

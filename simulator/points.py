@@ -70,6 +70,8 @@ LINES: Final[Mapping[str, Callable[[Happened], bool]]] = MappingProxyType(
     }
 )
 """Name -> whether a line of the trace is it."""
+TELLING: Final = frozenset({"objects.get", "table.put_new", "lambda.update"})
+"""The effects of which a line can be a point though nothing struck it and it went well."""
 
 EVENTS: Final[Mapping[str, Callable[[events.RunEvent], bool]]] = MappingProxyType(
     {
@@ -97,7 +99,8 @@ POINTS: Final = (*LINES, *EVENTS)
 
 def points_of(trace: Iterable[Happened], reported: Iterable[events.RunEvent]) -> frozenset[str]:
     """What a run came to."""
-    lines, said = list(trace), list(reported)
+    said = list(reported)
+    lines = [line for line in trace if line.fault or line.outcome != "ok" or line.effect in TELLING]
     return frozenset(
         [name for name, test in LINES.items() if any(map(test, lines))]
         + [name for name, test in EVENTS.items() if any(map(test, said))]

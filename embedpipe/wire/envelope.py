@@ -180,7 +180,9 @@ def _make_converter() -> MsgspecJsonConverter:
             for name, value in present.items():
                 if name not in known and isinstance(value, list | dict):
                     _check_nesting(name, value)
-            return attrs.evolve(structure(present, cls), raw=raw)
+            value = structure(present, cls)
+            object.__setattr__(value, "raw", raw)  # `evolve` would make it and check it a second time
+            return value
 
         return hook
 

@@ -34,6 +34,7 @@ class MemoryBatchTable:
         self._layout = layout
         self._item_bytes_max = item_bytes_max
         self._items: dict[tuple[str, str], Item] = {}
+        self._rows: dict[tuple[str, str], BatchRow | None] = {}  # of those items that were read
         self._index: dict[str, list[tuple[str, str, str]]] = {}  # partition -> sort key and item key, sorted
         self._lock = threading.RLock()
 
@@ -50,8 +51,7 @@ class MemoryBatchTable:
     def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRow]:
         """Those that exist."""
         with self._lock:
-            found = {batch_id: self._items.get(item_key(batch_id, self._layout)) for batch_id in batch_ids}
-            rows = {batch_id: row_of(item, self._layout) for batch_id, item in found.items()}
+            rows = {batch_id: self._row(batch_id) for batch_id in batch_ids}
         return {batch_id: row for batch_id, row in rows.items() if row is not None}
 
     def by_status(self, batch_type: str, status: Status, *, after: str = "") -> Iterator[str]:
@@ -66,7 +66,7 @@ class MemoryBatchTable:
             after = changed(batch_id, before, changes, self._layout, status=status, revision=revision)
             self._check_size(batch_id, after)
             self.write_raw(after)
-        row = row_of(after, self._layout)
+            row = self._row(batch_id)
         assert row is not None  # `changed` refuses what is no row
         return row
 
@@ -85,16 +85,26 @@ class MemoryBatchTable:
                 partition, entry = self._index_entry(before)
                 self._index[partition].remove(entry)
             self._items[key] = kept
+            self._rows.pop(key, None)
             partition, entry = self._index_entry(kept)
             insort(self._index.setdefault(partition, []), entry)
 
     def delete_raw(self, batch_id: str) -> None:
         """Remove the item under a batch's key around the port, which never does; quiet where none is."""
         with self._lock:
-            before = self._items.pop(item_key(batch_id, self._layout), None)
+            key = item_key(batch_id, self._layout)
+            before = self._items.pop(key, None)
+            self._rows.pop(key, None)
             if before is not None:
                 partition, entry = self._index_entry(before)
                 self._index[partition].remove(entry)
+
+    def _row(self, batch_id: str) -> BatchRow | None:
+        """The row under a batch's key, parsed once."""
+        key = item_key(batch_id, self._layout)
+        if key not in self._rows:
+            self._rows[key] = row_of(self._items.get(key), self._layout)
+        return self._rows[key]
 
     def _check_size(self, batch_id: str, item: Item) -> None:
         most = self._item_bytes_max
