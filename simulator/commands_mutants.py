@@ -27,15 +27,20 @@ __all__ = ["mutants", "mutate"]
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="At most, for each.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
 @click.option(
-    "--bases", default=1, show_default=True, type=click.IntRange(1), help="Search so often, from seeds far apart."
+    "--bases",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Search so often, from seeds far apart. What is found first is made small.",
 )
+@jobs_option
 @mixed_scenario_option
 @mixed_faults_option
 @common
-def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
+def mutants(settings: Settings, names: tuple[str, ...], jobs: int, **asked: Any) -> int:
     """Plant bugs, one at a time, and say whether they are found, how soon, and how small it gets. Changes no file.
 
-    Ends with 1 where one was not found that is not known to be out of reach.
+    Ends with 1 where one was found from no base and is not known to be out of reach.
 
     \b
     Example:
@@ -43,31 +48,34 @@ def mutants(settings: Settings, names: tuple[str, ...], **asked: Any) -> int:
       embedpipe simulate mutants --runs 500 --faults storm
     """
     from simulator.mutants.catalogue import MUTANTS
-    from simulator.mutants.planting import hunted
+    from simulator.mutants.planting import each_hunted
 
     if unknown := set(names) - MUTANTS.keys():
         raise InvalidInput(
             f"No planted bug is called {min(unknown)[:40]!a}.", hint=f"Use some of {', '.join(MUTANTS)}."
         )
-    found = []
-    for name in names or MUTANTS:
-        hunts = [{**hunt, "missed_for": MUTANTS[name].missed} for hunt in hunted(name, **asked)]
-        found += hunts
+    planted = tuple(names or MUTANTS)
+    found, missed = [], 0
+    for name, hunts in zip(planted, each_hunted(planted, jobs, **asked), strict=True):
+        said = [{**hunt, "missed_for": MUTANTS[name].missed} for hunt in hunts]
+        found += said
+        missed += all(hunt["seeds"] is None and not hunt["missed_for"] for hunt in said)
         if not settings.json:
-            click.echo("".join(f"{name:28} {_hunt(hunt)}\n" for hunt in hunts), nl=False)
+            click.echo("".join(f"{name:28} {_hunt(hunt)}\n" for hunt in said), nl=False)
     if settings.json:
         click.echo(json_text(found))
-    return int(any(each["seeds"] is None and not each["missed_for"] for each in found))
+    return int(missed > 0)
 
 
 def _hunt(hunt: dict[str, Any]) -> str:
     if hunt["seeds"] is None:
         why = f" ({hunt['missed_for']})" if hunt["missed_for"] else ""
         return f"not found{why}, {hunt['seconds']} s"
-    return (
-        f"{hunt['verdict']} at run {hunt['seeds']}, {hunt['seconds']} s; "
-        f"{len(hunt['faults'])} faults and {hunt['shrunk']['batches']} batches after {hunt['shrunk']['seconds']} s"
-    )
+    found = f"{hunt['verdict']} at run {hunt['seeds']}, {hunt['seconds']} s"
+    if hunt["shrunk"] is None:
+        return found
+    left = f"{len(hunt['faults'])} faults and {hunt['shrunk']['batches']} batches"
+    return f"{found}; {left} after {hunt['shrunk']['seconds']} s"
 
 
 @click.command()

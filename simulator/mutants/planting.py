@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from embedpipe.errors import MisuseError
 
-__all__ = ["hunted", "replayed"]
+__all__ = ["each_hunted", "hunted", "replayed"]
+
+
+def each_hunted(names: Sequence[str], jobs: int, **options: Any) -> Iterator[list[dict[str, Any]]]:
+    """`hunted`, for `jobs` at a time, in order. Those that have not begun are left out when the caller goes."""
+    pool = ThreadPoolExecutor(jobs)  # each only waits for a process
+    try:
+        yield from pool.map(lambda name: hunted(name, **options), names)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def hunted(name: str, *, scenario: str, faults: str, seed: int, runs: int, bases: int = 1) -> list[dict[str, Any]]:

@@ -41,12 +41,15 @@ def main(name: str, scenario: str, faults: str, base: int, runs: int, bases: int
         outcome, _ = replay(read_plan(plan))
         sys.stdout.write(json.dumps({"mutant": name, "verdict": outcome.verdict, "broken": outcome.broken[:2]}) + "\n")
         return
+    found = False
     for at in range(bases):
-        sys.stdout.write(json.dumps(hunt(name, scenario, faults, base + at * APART, runs)) + "\n")
+        said = hunt(name, scenario, faults, base + at * APART, runs, small=not found)
+        found = found or said["seeds"] is not None
+        sys.stdout.write(json.dumps(said) + "\n")
 
 
-def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[str, Any]:
-    """Runs from `base` on, until one fails."""
+def hunt(name: str, scenario: str, faults: str, base: int, runs: int, *, small: bool = True) -> dict[str, Any]:
+    """Runs from `base` on, until one fails. `small`: whether it is shrunk then, which takes longer than to find most."""
     from simulator.plan import plan_of, scenario_named
     from simulator.runs import Verdict, run
     from simulator.scenarios import turn
@@ -59,7 +62,9 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
         outcome = run(named, base + at, profile)
         if outcome.verdict is not Verdict.HELD:
             found_s = time.process_time() - began
-            small = shrink(plan_of(named, outcome))
+            plan = plan_of(named, outcome)
+            if small:
+                plan = shrink(plan)
             shrunk_s = time.process_time() - began - found_s
             return {
                 "mutant": name,
@@ -69,19 +74,19 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int) -> dict[st
                 "seconds": round(found_s, 2),
                 "verdict": outcome.verdict,
                 "broken": outcome.broken[:2],
-                "faults": [f"{each.actor} {each.effect}#{each.nth} {each.fault}" for each in small.strikes],
-                "shrunk": {"seconds": round(shrunk_s, 2), **sizes(small)},
-                "plan": json.loads(small.dump()),
+                "faults": [f"{each.actor} {each.effect}#{each.nth} {each.fault}" for each in plan.strikes],
+                "shrunk": {"seconds": round(shrunk_s, 2), **sizes(plan)} if small else None,
+                "plan": json.loads(plan.dump()),
             }
     return {"mutant": name, "base": base, "seeds": None, "seconds": round(time.process_time() - began, 2)}
 
 
-def sizes(small: Plan) -> dict[str, int]:
+def sizes(plan: Plan) -> dict[str, int]:
     """What is left to look at: batches, effects, and those of them that led to what is broken."""
     from simulator.plan import replay
     from simulator.trace_page.chain import chain_of
 
-    outcome, _ = replay(small)
+    outcome, _ = replay(plan)
     batches = {line.on for line in outcome.trace if line.effect == "table.put_new"}
     return {
         "batches": len(batches),
