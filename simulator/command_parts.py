@@ -6,19 +6,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from embedpipe.errors import full_disk
+from embedpipe.errors import Interrupted, full_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from embedpipe.cli.options import Settings
     from simulator.plan import Plan
     from simulator.sweep import Failure, Tally
 
-__all__ = ["EXITS", "HELD", "kept", "progress", "told", "write"]
+__all__ = ["EXITS", "HELD", "kept", "progress", "swept", "told", "whole", "write"]
 
 HELD: Final = 0
 EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
@@ -79,6 +81,31 @@ def write(path: Path, plan: Plan) -> None:
         path.write_text(plan.dump(), encoding="utf-8")
 
 
+def swept(settings: Settings, *, keep_going: bool, **asked: Any) -> Tally:
+    """A sweep with its progress. Ctrl-C ends it after the runs that are under way; what there is then is as good as all."""
+    from embedpipe.cli.interrupt import stoppable
+    from simulator.sweep import sweep
+
+    asked_to_stop = Event()
+    with progress(quiet=settings.quiet) as on_progress, stoppable(asked_to_stop.set):
+        return sweep(
+            keep_going=keep_going,
+            on_progress=lambda tally: on_progress(tally, asked["runs"]),
+            stopping=asked_to_stop.is_set,
+            **asked,
+        )
+
+
+def whole(total: Tally, *, seed: int, runs: int) -> None:
+    """`Interrupted`, which says how to go on, where a sweep in which all held was stopped before its end."""
+    left = runs - total.runs
+    if left and not total.failures:
+        raise Interrupted(
+            f"Interrupted after {total.runs:,} runs, all of which held.",
+            hint=f"Go on with --seed {seed + total.runs} --runs {left}.",
+        )
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[Tally, int], None]]:
     """A line that is written over on a terminal, and a line now and then elsewhere. It takes what there is, and of how many."""
@@ -86,6 +113,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Tally, int], None]]:
         yield lambda _, __: None
         return
     from embedpipe.backends.system import SystemClock
+    from simulator.points import POINTS
 
     clock = SystemClock()
     terminal = sys.stderr.isatty()
@@ -95,6 +123,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Tally, int], None]]:
         nonlocal last
         now = clock.monotonic_s()
         line = f"{total.runs:,} of {runs:,} runs, {total.runs / max(now - began, 1e-3):,.0f}/s, {total.faults:,} faults"
+        line += f" at {len(total.met)} places, {len(total.points)} of {len(POINTS)} points"
         line += f", {total.virtual_s / 3_600:,.0f} h of virtual time, {len(total.failures)} failures"
         if terminal:
             click.echo(f"\r{line}", nl=False, err=True)

@@ -18,9 +18,10 @@ from simulator.command_parts import (
     faults_option,
     jobs_option,
     out_option,
-    progress,
     scenario_option,
+    swept,
     told,
+    whole,
     write,
 )
 from simulator.commands_mutants import mutants, mutate
@@ -58,11 +59,9 @@ def run(settings: Settings, keep_going: bool, out: Path | None, **asked: Any) ->
       embedpipe simulate run --runs 10000 --jobs 2
       embedpipe simulate run --scenario overlap --faults storm --out failures
     """
-    from simulator.sweep import sweep
-
-    with progress(quiet=settings.quiet) as on_progress:
-        total = sweep(keep_going=keep_going, on_progress=lambda tally: on_progress(tally, asked["runs"]), **asked)
+    total = swept(settings, keep_going=keep_going, **asked)
     click.echo(json_text(_document(total)) if settings.json else _summary(total, asked))
+    whole(total, seed=asked["seed"], runs=asked["runs"])
     return told(total, out, quiet=settings.json)
 
 

@@ -9,7 +9,16 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from simulator.command_parts import jobs_option, mixed_faults_option, mixed_scenario_option, out_option, progress, told
+from simulator.command_parts import (
+    jobs_option,
+    mixed_faults_option,
+    mixed_scenario_option,
+    out_option,
+    progress,
+    swept,
+    told,
+    whole,
+)
 
 if TYPE_CHECKING:
     from simulator.coverage import Coverage
@@ -67,12 +76,11 @@ def coverage(settings: Settings, out: Path | None, **asked: Any) -> int:
       embedpipe simulate coverage --runs 3000 --jobs 2
     """
     from simulator.coverage import covered
-    from simulator.sweep import sweep
 
-    with progress(quiet=settings.quiet) as on_progress:
-        total = sweep(keep_going=True, on_progress=lambda tally: on_progress(tally, asked["runs"]), **asked)
+    total = swept(settings, keep_going=True, **asked)
     found = covered(total)
     click.echo(json_text(_document(found)) if settings.json else _drawn(found, total.runs), nl=settings.json)
+    whole(total, seed=asked["seed"], runs=asked["runs"])
     return told(total, out, quiet=settings.json) or int(bool(found.holes))
 
 

@@ -17,7 +17,7 @@ from simulator.faults import EFFECTS, Fault, Strike
 from simulator.plan import Plan, code_digest, replay
 from simulator.points import AFTERWARDS
 from simulator.runs import Verdict
-from simulator.sweep import Failure, Tally, counted
+from simulator.sweep import Failure, Tally, counted, processes
 
 __all__ = ["crashed", "crashes_of"]
 
@@ -54,7 +54,7 @@ def crashed(
     clean, _ = replay(start)
     singles = [attrs.evolve(start, strikes=(strike,)) for strike in crashes_of(clean.trace)][:limit]
     total = Tally()
-    with ProcessPoolExecutor(jobs) as pool:
+    with processes(jobs) as pool:
         for part in _mapped(pool, jobs, singles):
             total += part
             on_progress(total, len(singles))

@@ -5,9 +5,11 @@ A sweep ends at the first run that does not hold, unless told to go on. What it 
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Final
 
@@ -19,7 +21,7 @@ from simulator.points import AFTERWARDS, step_of
 from simulator.runs import Outcome, Verdict, run
 from simulator.scenarios import turn
 
-__all__ = ["Failure", "Tally", "counted", "sweep"]
+__all__ = ["Failure", "Tally", "counted", "processes", "sweep"]
 
 REPEATED: Final = 20
 """[ours] One run in so many is repeated and compared."""
@@ -77,15 +79,29 @@ def sweep(
     jobs: int = 1,
     keep_going: bool = False,
     on_progress: Callable[[Tally], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Tally:
-    """`runs` runs from `seed` on. Seeds, and so failures, do not depend on `jobs`."""
+    """`runs` runs from `seed` on, or as many of the first as there were before `stopping`.
+
+    Seeds, and so failures, do not depend on `jobs`.
+    """
     total = Tally()
     for part in _parts(scenario, seed, runs, faults, jobs):
         total += part
         on_progress(total)
-        if total.failures and not keep_going:
+        if stopping() or (total.failures and not keep_going):
             break
     return total
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes leave Ctrl-C to the one that asks them; what has not begun at the end is left out."""
+    pool = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _parts(scenario: str, seed: int, runs: int, faults: str, jobs: int) -> Iterator[Tally]:
@@ -94,11 +110,8 @@ def _parts(scenario: str, seed: int, runs: int, faults: str, jobs: int) -> Itera
     if jobs == 1:
         yield from map(_chunk, [scenario] * len(sizes), starts, sizes, [faults] * len(sizes))
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        try:
-            yield from pool.map(_chunk, [scenario] * len(sizes), starts, sizes, [faults] * len(sizes))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with processes(jobs) as pool:
+        yield from pool.map(_chunk, [scenario] * len(sizes), starts, sizes, [faults] * len(sizes))
 
 
 def _chunk(scenario: str, start: int, count: int, faults: str) -> Tally:

@@ -17,7 +17,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from embedpipe.errors import CorruptData, EmbedpipeError, InvalidInput, NewerSchema
+from embedpipe.errors import CorruptData, EmbedpipeError, Interrupted, InvalidInput, NewerSchema
+from simulator.command_parts import whole
 from simulator.coverage import covered
 from simulator.crashes import crashed
 from simulator.faults import EFFECTS, PROFILES, Fault
@@ -215,3 +216,12 @@ def test_a_shrunk_plan_that_holds_is_itself() -> None:
     plan = Plan(scenario="small", seed=2)
     assert shrink(plan) is plan
     assert replay(plan)[0].verdict is Verdict.HELD
+
+
+def test_a_sweep_that_is_stopped_says_how_it_goes_on() -> None:
+    part = sweep(scenario="small", seed=40, runs=60, faults="none", stopping=lambda: True)
+    assert 0 < part.runs < 60
+    with pytest.raises(Interrupted) as stopped:
+        whole(part, seed=40, runs=60)
+    assert f"--seed {40 + part.runs} --runs {60 - part.runs}" in (stopped.value.hint or "")
+    whole(part, seed=40, runs=part.runs)
