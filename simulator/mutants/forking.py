@@ -1,6 +1,8 @@
-"""Runs mutations, one JSON line each on stdin, each in a fork of this process; says on stdout what became of each.
+"""Runs mutations, each in a fork of this process, and says on stdout what became of each.
 
-python -m simulator.mutants.forking RUNS
+Each is a JSON line on stdin, with the seeds to run it on.
+
+python -m simulator.mutants.forking
 
 What is foreign is imported once, here; what is ours is imported by the fork, after it was changed. A fork is killed that takes
 too long.
@@ -14,6 +16,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from simulator.mutants.loader import install
@@ -32,19 +35,19 @@ def main() -> None:
     """Until stdin ends."""
     for name in FOREIGN:
         importlib.import_module(name)
-    runs = int(sys.argv[1])
     for line in sys.stdin:
-        said = _forked(Mutation(**json.loads(line)), runs)
+        asked = json.loads(line)
+        said = _forked(Mutation(**asked["mutation"]), asked["seeds"])
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
 
 
-def _forked(mutation: Mutation, runs: int) -> dict[str, Any]:
+def _forked(mutation: Mutation, seeds: Sequence[int]) -> dict[str, Any]:
     heard, said = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(heard)
-        _child(mutation, runs, said)
+        _child(mutation, seeds, said)
     os.close(said)
     with os.fdopen(heard, "rb") as pipe:
         answer = pipe.read()
@@ -53,15 +56,15 @@ def _forked(mutation: Mutation, runs: int) -> dict[str, Any]:
     return {"name": mutation.name, "line": mutation.line, "before": mutation.before, "after": mutation.after, **found}
 
 
-def _child(mutation: Mutation, runs: int, said: int) -> None:
+def _child(mutation: Mutation, seeds: Sequence[int], said: int) -> None:
     """Never returns: nothing that the parent would do on its way out is done twice."""
     try:
-        os.write(said, json.dumps(_fate(mutation, runs)).encode())
+        os.write(said, json.dumps(_fate(mutation, seeds)).encode())
     finally:
         os._exit(0)
 
 
-def _fate(mutation: Mutation, runs: int) -> dict[str, Any]:
+def _fate(mutation: Mutation, seeds: Sequence[int]) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     reached: list[bool] = []
 
@@ -76,13 +79,13 @@ def _fate(mutation: Mutation, runs: int) -> dict[str, Any]:
         from simulator.runs import Verdict, run
         from simulator.scenarios import turn
 
-        for seed in range(1, runs + 1):
+        for seed in seeds:
             used = resource.getrusage(resource.RUSAGE_SELF)
             spent_s = round(used.ru_utime + used.ru_stime)
             resource.setrlimit(resource.RLIMIT_CPU, (spent_s + CPU_S, resource.RLIM_INFINITY))
             name, profile = turn("mix", "mix", seed)
             outcome = run(scenario_named(name), seed, profile)
-            done = seed
+            done += 1
             if outcome.verdict is not Verdict.HELD:
                 by, broken = outcome.verdict.value, outcome.broken[0] if outcome.broken else ""
                 break

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -20,11 +20,14 @@ from typing import Any, Final
 import attrs
 
 from simulator.mutants.operators import Mutation, mutations
+from simulator.mutants.reaching import Reach, Statements
 from simulator.mutants.survivors import survivor_of
 
 __all__ = ["Fate", "all_mutations", "mutated"]
 
 FOLDERS: Final = ("stages", "steps")
+SEEDS_PER_RUN: Final = 10
+"""[ours] So many times as many seeds are looked at for those that come by a mutation, as it is run."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,31 +64,66 @@ class Fate:
 
 def all_mutations(patterns: Sequence[str] = ()) -> list[Mutation]:
     """Those whose names fit one of the patterns; of all stages and steps where there is none."""
+    paths = [path for folder in FOLDERS for path in sorted(Path(_root(), folder).glob("*.py"))]
+    made = [one for path in paths for one in mutations(_name(path), path.read_text(encoding="utf-8"))]
+    return [one for one in made if not patterns or any(fnmatchcase(one.name, pattern) for pattern in patterns)]
+
+
+def _root() -> str:
     found = find_spec("embedpipe")
     assert found is not None
     assert found.submodule_search_locations
     (root,) = found.submodule_search_locations
-    paths = [path for folder in FOLDERS for path in sorted(Path(root, folder).glob("*.py"))]
-    made = [one for path in paths for one in mutations(_name(path), path.read_text(encoding="utf-8"))]
-    return [one for one in made if not patterns or any(fnmatchcase(one.name, pattern) for pattern in patterns)]
+    return root
+
+
+def _source(module: str) -> str:
+    _, *parts = module.split(".")
+    return Path(_root(), *parts).with_suffix(".py").read_text(encoding="utf-8")
 
 
 def _name(path: Path) -> str:
     return f"embedpipe.{path.parent.name}.{path.stem}"
 
 
-def mutated(chosen: Iterable[Mutation], *, runs: int, jobs: int = 1) -> Iterator[Fate]:
-    """The fate of each, as it becomes known."""
-    waiting = iter(list(chosen))
+def mutated(chosen: Sequence[Mutation], *, runs: int, jobs: int = 1) -> Iterator[Fate]:
+    """The fate of each, as it becomes known. Each is run `runs` times at most, where seeds come by it."""
+    reach = _reach(runs) if chosen else Reach(most=runs, seeds={})
+    statements = {module: Statements(_source(module)) for module in {one.module for one in chosen}}
+    placed = [(one, reach.of(one, statements[one.module])) for one in chosen]
+    for one, seeds in placed:
+        if not seeds:
+            yield Fate(
+                name=one.name,
+                line=one.line,
+                before=one.before,
+                after=one.after,
+                runs=0,
+                reached=False,
+                by="",
+                broken="",
+            )
+    yield from _forked([(one, seeds) for one, seeds in placed if seeds], jobs)
+
+
+def _reach(runs: int) -> Reach:
+    """In a process of its own, since the code is changed to note where it is."""
+    command = [sys.executable, "-m", "simulator.mutants.reaching", str(runs * SEEDS_PER_RUN), str(runs)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Reach(most=runs, seeds=json.loads(ended.stdout))
+
+
+def _forked(placed: Sequence[tuple[Mutation, Sequence[int]]], jobs: int) -> Iterator[Fate]:
+    waiting = iter(placed)
     fates: SimpleQueue[Fate | None] = SimpleQueue()
 
     def work() -> None:
-        command = [sys.executable, "-m", "simulator.mutants.forking", str(runs)]
+        command = [sys.executable, "-m", "simulator.mutants.forking"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdin is not None
             assert worker.stdout is not None
-            for mutation in waiting:
-                worker.stdin.write(json.dumps(attrs.asdict(mutation)) + "\n")
+            for mutation, seeds in waiting:
+                worker.stdin.write(json.dumps({"mutation": attrs.asdict(mutation), "seeds": list(seeds)}) + "\n")
                 worker.stdin.flush()
                 said: dict[str, Any] = json.loads(worker.stdout.readline())
                 fates.put(Fate(**said))

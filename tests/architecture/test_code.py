@@ -20,6 +20,7 @@ ENTRY_POINTS = frozenset(
         "embedpipe.__main__",
         "embedpipe.aws.handlers",
         "simulator.mutants.forking",
+        "simulator.mutants.reaching",
         "simulator.mutants.worker",
         "verify",
     }

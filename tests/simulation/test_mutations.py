@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 from fnmatch import fnmatchcase
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from simulator.mutants.mutating import all_mutations, mutated
 from simulator.mutants.operators import mutations
+from simulator.mutants.reaching import Noting, Statements
 from simulator.mutants.survivors import SURVIVORS, survivor_of
 
 MUTATIONS = all_mutations()
+NAMED = {one.name: one for one in MUTATIONS}
 
 
 def test_every_mutation_is_another_program_under_a_name_of_its_own() -> None:
@@ -35,17 +36,53 @@ def test_names_outlive_edits_elsewhere() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "word"),
-    [
-        ("embedpipe.stages.poll:may_replace:compare-5", "killed"),
-        ("embedpipe.stages.submit:_json_bytes:constant-1", "survived"),
-    ],
-)
-def test_a_mutation_comes_to_its_fate(name: str, word: str) -> None:
+FATES = {
+    "embedpipe.stages.poll:may_replace:compare-5": ("killed", True),
+    "embedpipe.stages.submit:_json_bytes:constant-1": ("survived", True),
+    "embedpipe.steps.merge:check_published:not-1": ("not reached", False),
+}
+
+
+def test_mutations_come_to_their_fates() -> None:
     """A register that may not move is noticed at once; a byte more in an estimate is not what they look at."""
-    (fate,) = mutated([one for one in MUTATIONS if one.name == name], runs=2)
-    assert (fate.word, fate.reached) == (word, True)
+    found = {fate.name: (fate.word, fate.reached) for fate in mutated([NAMED[name] for name in FATES], runs=2)}
+    assert found == FATES
+
+
+SOURCE = """\
+LIMIT = 1
+
+
+class Kept:
+    def first(self, values):
+        if LIMIT in values:
+            found = [
+                value
+                for value in values
+            ]
+            return found
+        try:
+            return values[7]
+        except IndexError:
+            return None
+
+    @cached_property
+    def second(self):
+        return 2
+"""
+
+
+def test_statements_note_that_they_are_met() -> None:
+    met: list[tuple[str, int]] = []
+    names = {"_statement_met": lambda *place: met.append(place), "cached_property": property}
+    exec(Noting("m").applied(SOURCE), names)  # noqa: S102  it is the text above
+    kept: Any = names["Kept"]()
+    assert (kept.first([1, 2]), met) == ([1, 2], [("m", 6), ("m", 7), ("m", 11)])
+    met.clear()
+    assert (kept.first([]), met) == (None, [("m", 6), ("m", 12), ("m", 13), ("m", 15)])
+    statements = Statements(SOURCE)
+    assert [statements.at(line) for line in (6, 8, 9, 11, 13, 14, 15)] == [6, 7, 7, 11, 13, 12, 15]
+    assert [statements.at(line) for line in (1, 19)] == [None, None]
 
 
 def test_every_survivor_has_one_line_and_every_line_a_mutation() -> None:
