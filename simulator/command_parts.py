@@ -52,7 +52,10 @@ jobs_option: Final = click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes side by side."
 )
 out_option: Final = click.option(
-    "--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the plans of failing runs go."
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    help="Where the plans of failing runs go.",
 )
 
 

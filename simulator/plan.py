@@ -22,6 +22,7 @@ __all__ = ["Plan", "code_digest", "plan_of", "read_plan", "replay"]
 
 FORMAT: Final = 1
 PACKAGES: Final = ("embedpipe", "verify", "simulator")
+HINT: Final = "A failing run of `embedpipe simulate run --out DIR` writes plans; find it again there."
 
 
 @attrs.frozen(kw_only=True)
@@ -61,26 +62,35 @@ def read_plan(path: Path) -> Plan:
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptData(f"{path} is no plan: {error}") from None
+        raise CorruptData(f"{path} is no plan: {error}", hint=HINT) from None
     version = document.get("format")
     if version != FORMAT:
         if isinstance(version, int) and version > FORMAT:
-            raise NewerSchema(f"{path} has format {version}; this version reads {FORMAT}.")
-        raise CorruptData(f"{path} is no plan: its format is {ascii(version)[:20]}.")
-    scenario_named(_typed(document, "scenario", str, path))
-    return Plan(
-        scenario=document["scenario"],
+            raise NewerSchema(
+                f"{path} has format {version}; this version reads {FORMAT}.",
+                hint="Upgrade embedpipe, or find it again.",
+            )
+        raise CorruptData(f"{path} is no plan: its format is {ascii(version)[:20]}.", hint=HINT)
+    plan = Plan(
+        scenario=_typed(document, "scenario", str, path),
         seed=_typed(document, "seed", int, path),
         strikes=tuple(_strike(entry, path) for entry in _typed(document, "faults", list, path)),
         without=frozenset(map(str, _typed(document, "without", list, path))),
         code=_typed(document, "code", str, path),
     )
+    parts = scenario_named(plan.scenario).script(plan.seed).parts
+    if unknown := plan.without.difference(parts):
+        raise CorruptData(
+            f"{path} leaves out {min(unknown)[:60]!a}, which seed {plan.seed} of {plan.scenario} does not have.",
+            hint=HINT,
+        )
+    return plan
 
 
 def _typed(document: dict[str, Any], name: str, kind: type, path: Path) -> Any:
     value = document.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise CorruptData(f"{path} is no plan: its '{name}' is {ascii(value)[:40]}.")
+        raise CorruptData(f"{path} is no plan: its '{name}' is {ascii(value)[:40]}.", hint=HINT)
     return value
 
 
@@ -95,7 +105,7 @@ def _strike(entry: object, path: Path) -> Strike:
                 known = ", ".join(EFFECTS[effect])
                 raise CorruptData(f"{path}: {effect} can't meet {ascii(fault)[:40]}.", hint=f"It can meet {known}.")
             return Strike(actor=actor, effect=effect, nth=nth, fault=Fault(fault))
-    raise CorruptData(f"{path}: a fault is {ascii(entry)[:80]}; it has actor, effect, nth and fault.")
+    raise CorruptData(f"{path}: a fault is {ascii(entry)[:80]}; it has actor, effect, nth and fault.", hint=HINT)
 
 
 def scenario_named(name: str) -> Scenario:

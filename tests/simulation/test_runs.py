@@ -147,6 +147,7 @@ def test_a_plan_says_all_that_a_run_follows_from(tmp_path: Path) -> None:
         ({"faults": [{"actor": "a", "effect": "objects.eat", "nth": 1, "fault": "slow"}]}, CorruptData, "objects.eat"),
         ({"faults": [{"actor": "a", "effect": "objects.get", "nth": 1, "fault": "lag"}]}, CorruptData, "lag"),
         ({"faults": [7]}, CorruptData, "7"),
+        ({"without": ["record r0", "execution 9"]}, CorruptData, "execution 9"),
     ],
 )
 def test_a_plan_that_is_none_is_named(
