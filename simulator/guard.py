@@ -1,12 +1,13 @@
-"""Keeps the real clock and the network out of a simulated world: an actor that asks for them is named, and the run ends.
+"""Keeps clock, network, threads and processes of the machine out of a world: who asks for them is named, and the run ends.
 
-Only while a world runs are the functions of `time` replaced, and only an actor is refused. `datetime.now` and chance can't be
-watched like that: a run that depends on them is not the same twice, and a sweep that repeats it says so.
+Only while a world runs are the functions of `time` replaced, and `Thread.start`; only an actor is refused. `datetime.now` and
+chance can't be watched like that: a run that depends on them is not the same twice, and a sweep that repeats it says so.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,18 @@ from simulator.kernel import Kernel
 
 __all__ = ["guarded"]
 
-CLOCK: Final = ("sleep", "time", "time_ns", "monotonic", "monotonic_ns")
-NETWORK: Final = frozenset({"socket.connect", "socket.getaddrinfo", "socket.bind", "socket.sendto"})
+REPLACED: Final[tuple[tuple[str, Any, str], ...]] = (
+    *(("time", time, name) for name in ("sleep", "time", "time_ns", "monotonic", "monotonic_ns")),
+    ("Thread", threading.Thread, "start"),
+)
+"""What it is called in, what it is an attribute of, and its name."""
+OUTSIDE: Final = frozenset(
+    {
+        *("socket.connect", "socket.getaddrinfo", "socket.bind", "socket.sendto"),
+        *("subprocess.Popen", "os.system", "os.posix_spawn"),
+    }
+)
+"""What the interpreter reports that leads out of the world, or to work that its kernel does not know of."""
 EXEMPT: Final = frozenset({"logging"})
 """Modules whose records have a time that nobody decides by."""
 
@@ -30,36 +41,36 @@ _running: list[Kernel] = []
 @contextmanager
 def guarded(kernel: Kernel) -> Iterator[None]:
     """While it runs. `InvalidInput` afterwards where an actor has trespassed, whatever became of the actor."""
-    _watch_the_network()
-    before = {name: getattr(time, name) for name in CLOCK}
+    _watch_the_interpreter()
+    before = [getattr(holder, name) for _, holder, name in REPLACED]
     _running.append(kernel)
-    for name, function in before.items():
-        setattr(time, name, _refusing(name, function))
+    for (called, holder, name), function in zip(REPLACED, before, strict=True):
+        setattr(holder, name, _refusing(f"{called}.{name}", function))
     try:
         yield
     finally:
         _running.pop()
-        for name, function in before.items():
-            setattr(time, name, function)
+        for (_, holder, name), function in zip(REPLACED, before, strict=True):
+            setattr(holder, name, function)
     if kernel.trespasses:
         raise InvalidInput(kernel.trespasses[0], hint="Take the clock and the stores from the world's ports.")
 
 
-def _refusing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _refusing(called: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def guard(*given: Any) -> Any:
         if sys._getframe(1).f_globals.get("__name__") not in EXEMPT:
-            _refuse(f"time.{name}")
+            _refuse(called)
         return function(*given)
 
     return guard
 
 
 @cache
-def _watch_the_network() -> None:
+def _watch_the_interpreter() -> None:
     """A hook stays for as long as the process lives, so there is one."""
 
     def heard(event: str, _: tuple[Any, ...]) -> None:
-        if event in NETWORK:
+        if event in OUTSIDE:
             _refuse(event)
 
     sys.addaudithook(heard)

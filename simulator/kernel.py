@@ -16,6 +16,8 @@ from typing import Any, Final, NoReturn
 
 import greenlet
 
+from embedpipe.errors import InvalidInput
+
 __all__ = ["SECOND_US", "Actor", "Kernel", "Killed", "Lock", "Overrun"]
 
 SECOND_US: Final = 1_000_000
@@ -186,9 +188,12 @@ class Kernel:
         return actor.result
 
     def refuse_when_closed(self) -> None:
-        """End whoever still wants something of a world that is over."""
-        if self.closed:
+        """End the actor that still wants something of a world that is over; `InvalidInput` for anybody else."""
+        if not self.closed:
+            return
+        if greenlet.getcurrent().parent is self.hub:
             raise greenlet.GreenletExit
+        raise InvalidInput("This world is over.", hint="Use its ports and run it before it is closed.")
 
     def kill(self, actor: Actor) -> None:
         """It never goes on. Locks that die with a process are let go."""

@@ -77,10 +77,15 @@ class World:
             if isinstance(self.stores.vectors, Versions)
             else SimulatedVectors(self.stores.vectors, self.effects)
         )
+        self._names: set[str] = set()
         self._closed = False
 
     def spawn(self, name: str, work: Callable[[], Any], *, after_s: float = 0.0) -> Actor:
-        """A new actor."""
+        """A new actor, under a name of its own: faults are planned by it."""
+        self.kernel.refuse_when_closed()
+        if name in self._names:
+            raise InvalidInput(f"There is an actor {name[:60]!a} already.", hint="Give each a name of its own.")
+        self._names.add(name)
         return self.kernel.spawn(name, work, after_us=round(after_s * SECOND_US))
 
     def run(self, *, for_s: float | None = None) -> None:
@@ -88,6 +93,7 @@ class World:
 
         `InvalidInput` names an actor that has asked for the real clock or for a network.
         """
+        self.kernel.refuse_when_closed()
         until_us = None if for_s is None else self.kernel.now_us + round(for_s * SECOND_US)
         with guarded(self.kernel):
             self.kernel.run(until_us=until_us)

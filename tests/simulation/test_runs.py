@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -171,7 +172,13 @@ def _connects() -> None:
 
 @pytest.mark.parametrize(
     ("trespass", "named"),
-    [(lambda: time.sleep(9), "time.sleep"), (lambda: time.time(), "time.time"), (_connects, "socket.")],
+    [
+        (lambda: time.sleep(9), "time.sleep"),
+        (lambda: time.time(), "time.time"),
+        (_connects, "socket."),
+        (lambda: threading.Thread(target=print).start(), "Thread.start"),
+        (lambda: subprocess.run(["true"], check=True), "subprocess."),
+    ],
 )
 def test_a_step_that_leaves_its_world_is_named(trespass: Callable[[], object], named: str) -> None:
     with World(1) as world:
@@ -179,6 +186,16 @@ def test_a_step_that_leaves_its_world_is_named(trespass: Callable[[], object], n
         with pytest.raises(InvalidInput, match=f"^mine calls {named}"):
             world.run()
         assert time.time() > world.clock.monotonic_s()  # outside of actors it is as before
+
+
+def test_a_world_that_is_over_or_has_two_of_a_name_says_so() -> None:
+    with World(1) as world:
+        world.spawn("mine", lambda: None)
+        with pytest.raises(InvalidInput, match="'mine'"):
+            world.spawn("mine", lambda: None)
+    for use in (lambda: world.objects.get("a"), lambda: world.spawn("late", lambda: None), world.run):
+        with pytest.raises(InvalidInput, match="world is over"):
+            use()
 
 
 def test_minimal_keeps_what_fails() -> None:
