@@ -1,4 +1,4 @@
-"""A provider to develop and test against: `simulator.server` speaks OpenAI's Batch API in front of any BatchProvider.
+"""The pipeline on virtual time, from a seed, under faults; in `serving`, a provider over HTTP to develop and test against.
 
 This package imports `verify` and `embedpipe`; neither of them imports it.
 """

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import attrs
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from simulator import server
+from simulator.serving import server
 
 
 @attrs.define

@@ -11,7 +11,7 @@ import pytest
 
 from embedpipe.backends.local_model import LocalModelProvider
 from embedpipe.backends.system import SystemClock
-from simulator import server
+from simulator.serving import server
 from tests.cli.conftest import Run
 from tests.contract.aws import REGION, Cloud, over_http
 from tests.serving import switch

@@ -13,7 +13,7 @@ from embedpipe.backends.memory.clock import MemoryClock
 from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.openai import OpenAIProvider
 from embedpipe.backends.system import SystemClock
-from simulator import server
+from simulator.serving import server
 from tests.serving import Switch, switch
 from verify.contracts import BatchProviderContract
 

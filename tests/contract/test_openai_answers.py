@@ -19,7 +19,7 @@ from embedpipe.backends.memory.clock import MemoryClock
 from embedpipe.backends.openai import OpenAIProvider
 from embedpipe.backends.system import SystemClock
 from embedpipe.errors import CollectionMismatch, ConfigError, RefusedRequest, Unavailable
-from simulator import server
+from simulator.serving import server
 from tests.contract.test_openai_faults import KEY, PIECE, line
 
 CLOCK = SystemClock()

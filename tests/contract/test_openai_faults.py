@@ -24,8 +24,8 @@ from embedpipe.errors import (
     Unauthorized,
     Unavailable,
 )
-from simulator import server
-from simulator.failures import Answer, Call, Failure, Failures
+from simulator.serving import server
+from simulator.serving.failures import Answer, Call, Failure, Failures
 from tests.serving import Switch, switch
 
 CLOCK = SystemClock()

@@ -25,8 +25,8 @@ from embedpipe.backends.system import SystemClock
 from embedpipe.cli import cli
 from embedpipe.errors import EXIT_INPUT, EXIT_OK, EXIT_SERVICE, EXIT_USAGE
 from embedpipe.layout import Layout
-from simulator import server
-from simulator.failures import Answer, Failure, Failures
+from simulator.serving import server
+from simulator.serving.failures import Answer, Failure, Failures
 from tests.contract.aws import REGION, Cloud, Wire, made_up, over_http
 from tests.protocol.scenes import QUICK
 from tests.serving import Switch, switch

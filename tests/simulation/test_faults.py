@@ -17,9 +17,9 @@ from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.errors import EmbedpipeError, NotFound
 from embedpipe.limits import PROVIDER_LIST_PAGE
 from embedpipe.ports import BatchProvider
-from simulator import server
-from simulator.failures import Failure, Failures
 from simulator.faults import EFFECTS, Fault, Planned, Strike
+from simulator.serving import server
+from simulator.serving.failures import Failure, Failures
 from simulator.world import World
 from tests.contract.aws import Cloud, Wire, over_http
 from tests.serving import Switch, switch

@@ -22,9 +22,9 @@ from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.system import SystemClock
 from embedpipe.errors import ConfigError, EmbedpipeError, RefusedRequest, Throttled, Unauthorized, Unavailable
 from embedpipe.limits import Limits
-from simulator import server
-from simulator.endings import Ending, ForcedEndings
-from simulator.failures import Answer, Failure, Failures, load, parse
+from simulator.serving import server
+from simulator.serving.endings import Ending, ForcedEndings
+from simulator.serving.failures import Answer, Failure, Failures, load, parse
 from tests.serving import Switch, switch
 
 CLOCK = SystemClock()

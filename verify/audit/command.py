@@ -20,7 +20,7 @@ from embedpipe.cli.output import json_text
 from embedpipe.errors import Interrupted
 from verify.audit.asking import asking
 from verify.formats.outputs import Outputs, format_option, write
-from verify.sources.options import Named, again, of_source, options_of
+from verify.sources.options import Named, again, of_source
 
 if TYPE_CHECKING:
     from verify.audit.estimate import Estimate
@@ -75,7 +75,6 @@ def check(
     import attrs
 
     import verify
-    from verify.repair.command import plan
 
     source = named.source(settings)
     asked["suppressions"] = asked["suppressions"] or ()
@@ -93,9 +92,7 @@ def check(
             )
     finally:
         source.close()
-    report = attrs.evolve(
-        report, repair_command=again(options_of(plan), "verify", "repair", "plan", "--out", "repair.json")
-    )
+    report = attrs.evolve(report, repair_command=again("verify", "repair", "plan", "--out", "repair.json"))
     if settings.json:
         from verify.formats import jsonl
 

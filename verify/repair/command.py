@@ -14,7 +14,7 @@ from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import full_disk
 from verify.audit.asking import asking
-from verify.sources.options import COMMON, Named, again, of_source, options_of
+from verify.sources.options import COMMON, Named, again, of_source
 
 if TYPE_CHECKING:
     from verify.repair.applying import Done
@@ -72,7 +72,7 @@ def _told(made: Plan, out: Path | None) -> str:
     for proposal in made.proposals:
         lines.append(f"  {proposal.code:6} {proposal.location}: {proposal.advice}")
     if made.actions:
-        lines.append(f"Next: {again(options_of(apply), 'verify', 'repair', 'apply', str(out or 'PLAN'))}")
+        lines.append(f"Next: {again('verify', 'repair', 'apply', str(out or 'PLAN'))}")
     elif made.then_ingest:
         lines.append(f"Next: {_ingest()}")
     return "".join(f"{line}\n" for line in lines)
@@ -82,7 +82,7 @@ def _ingest() -> str:
     """What lets the pipeline go on: a command for a root, an execution for a deployment."""
     if any(click.get_current_context().params[name] for name in ("bucket", "table")):
         return "start an execution of the ingest machine"
-    return again(COMMON, "ingest")
+    return again("ingest", known=COMMON)
 
 
 @repair.command()
@@ -100,7 +100,6 @@ def apply(settings: Settings, plan: Path, dry_run: bool, named: Named) -> int:
       embedpipe verify repair apply repair.json --root .embedpipe
       embedpipe verify repair apply repair.json --bucket BUCKET --table TABLE --region REGION
     """
-    from verify.audit.command import check
     from verify.repair.applying import apply_plan
     from verify.repair.plan import read_plan
 
@@ -113,8 +112,8 @@ def apply(settings: Settings, plan: Path, dry_run: bool, named: Named) -> int:
     elif not settings.json and not dry_run:
         if made.then_ingest:
             click.echo(f"Next: {_ingest()}")
-        click.echo(f"Next: {again(options_of(check), 'verify', 'check')}")
-        click.echo(f"Undo: {again(options_of(undo), 'verify', 'repair', 'undo', made.id)}")
+        click.echo(f"Next: {again('verify', 'check')}")
+        click.echo(f"Undo: {again('verify', 'repair', 'undo', made.id)}")
     return STALE if any(each.came == "stale" for each in done) else 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from verify.audit.sources import Source
     from verify.repair.stores import Stores
 
-__all__ = ["COMMON", "Named", "again", "of_source", "options_of"]
+__all__ = ["COMMON", "Named", "again", "of_source"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,21 +114,27 @@ COMMON: Final = frozenset(field.name for field in attrs.fields(Settings))
 """What every command has, by the names of its parameters."""
 
 
-def options_of(command: click.Command) -> frozenset[str]:
-    """The names of a command's parameters."""
-    return frozenset(option.name or "" for option in command.params)
-
-
-def again(known: frozenset[str], *words: str) -> str:
-    """The command line of another command, with those options of the running one that it knows."""
+def again(*words: str, known: frozenset[str] | None = None) -> str:
+    """The command line of another command, with those options of the running one that it knows, or else those `known`."""
     context = click.get_current_context()
-    shared = known - HOW_TO_SAY_IT
+    shared = (_options(context, words) if known is None else known) - HOW_TO_SAY_IT
     for option in context.command.params:
         given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
         if isinstance(option, click.Option) and given and option.name in shared:
             for value in _spelled(context.params[option.name]):
                 words += (option.opts[0], value) if not value.startswith("-") else (f"{option.opts[0]}={value}",)
     return shlex.join(["embedpipe", *words])
+
+
+def _options(context: click.Context, words: Iterable[str]) -> frozenset[str]:
+    """The parameters of the command that these words call: from the root, so that commands need not import each other."""
+    command = context.find_root().command
+    for word in words:
+        found = command.get_command(context, word) if isinstance(command, click.Group) else None
+        if found is None:
+            break
+        command = found
+    return frozenset(option.name or "" for option in command.params)
 
 
 def _spelled(value: Any) -> Iterator[str]:

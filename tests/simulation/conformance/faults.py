@@ -14,8 +14,8 @@ import attrs
 
 from embedpipe.errors import EmbedpipeError, Throttled, Unavailable, WriteConflict
 from embedpipe.lifecycle import Status
-from simulator.failures import Answer, Call
 from simulator.faults import Fault
+from simulator.serving.failures import Answer, Call
 from tests.contract.aws import Wire, made_up
 from tests.simulation.conformance.stores import WORDS, row
 

@@ -18,11 +18,11 @@ from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.errors import InvalidInput, NotFound, Throttled, Unavailable
 from embedpipe.lifecycle import Status
 from embedpipe.ports import BatchProvider
-from simulator import server
 from simulator.effects import LATENCIES_US
-from simulator.failures import Answer, Failure, Failures
 from simulator.faults import EFFECTS, Fault, Planned, Strike
 from simulator.kernel import SECOND_US
+from simulator.serving import server
+from simulator.serving.failures import Answer, Failure, Failures
 from simulator.world import World
 from tests.contract.aws import Wire, made_up
 from tests.simulation.conformance.crashes import COLLECTION, DATABASE, ROWS, merge, rows

@@ -22,7 +22,7 @@ from embedpipe.backends.openai import OpenAIProvider
 from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.backends.system import SystemClock
 from embedpipe.layout import SEED, Layout
-from simulator import server
+from simulator.serving import server
 from simulator.world import World
 from tests.contract.aws import Cloud
 from tests.serving import Switch

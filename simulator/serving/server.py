@@ -13,8 +13,8 @@ from typing import Final
 
 from embedpipe.errors import ConfigError, missing_extra
 from embedpipe.ports import BatchProvider, Clock
-from simulator.endpoints import Endpoints, answer_broken, answer_unknown
-from simulator.failures import Failures
+from simulator.serving.endpoints import Endpoints, answer_broken, answer_unknown
+from simulator.serving.failures import Failures
 
 try:
     import uvicorn

@@ -42,8 +42,8 @@ def serve(settings: Settings, host: str, port: int, failures: Path | None) -> No
       embedpipe run notes.jsonl --set provider.backend=openai --set provider.base_url=http://127.0.0.1:8766/v1
     """
     config = settings.load(default_root=DEFAULT_ROOT)
-    from simulator import server
-    from simulator.failures import Failures, load
+    from simulator.serving import server
+    from simulator.serving.failures import Failures, load
 
     table = load(failures) if failures else ()
     provider = _provider(config)

@@ -21,9 +21,9 @@ from embedpipe.assembly import embedder_of
 from embedpipe.errors import EmbedpipeError, missing_extra
 from embedpipe.model import ProviderIssue
 from embedpipe.ports import BatchProvider, Clock
-from simulator.endings import Ending, ForcedEndings, model_issues
-from simulator.failures import Answer, Call, Failures
-from simulator.shapes import (
+from simulator.serving.endings import Ending, ForcedEndings, model_issues
+from simulator.serving.failures import Answer, Call, Failures
+from simulator.serving.shapes import (
     CreateBatch,
     CreateEmbeddings,
     Refusal,

@@ -1,0 +1,1 @@
+"""OpenAI's Batch API over HTTP in front of any BatchProvider, with failures from a table: what `embedpipe serve` starts."""
