@@ -43,6 +43,10 @@ class Evidence:
     """What the published collection holds."""
     model: EmbeddingModel
     attempts_max: int
+    requests_max: int
+    """How many requests the settings let into one batch."""
+    unclaimed: Sequence[str]
+    """Submissions that were answered and that the ledger does not name."""
     waits_were_whole: bool
     """Where a clock was hours ahead, or nothing moved for hours, a wait may have ended after one look: that is no fault of
     the pipeline's."""
@@ -50,10 +54,26 @@ class Evidence:
 
 def judged(evidence: Evidence) -> list[str]:
     """What does not hold."""
-    rules = [_misrouted, _forgotten, _claimed_twice, _rejected_for_nothing, _tries_miscounted, _not_halved]
+    rules = [
+        *(_unclaimed, _misrouted, _forgotten, _claimed_twice, _too_large),
+        *(_rejected_for_nothing, _tries_miscounted, _not_halved),
+    ]
     if evidence.waits_were_whole:
         rules += [_thrown_away, _given_up, _tried_in_vain]
     return [line for rule in rules for line in rule(evidence)]
+
+
+def _unclaimed(evidence: Evidence) -> Iterator[str]:
+    """Who was told that a submission is done finds it in the ledger, also where nothing of it was new."""
+    for name in evidence.unclaimed:
+        yield f"G1: submission {name} is not in the ledger"
+
+
+def _too_large(evidence: Evidence) -> Iterator[str]:
+    """No batch is above the limits, which the provider would refuse as a whole."""
+    for batch_id, records in evidence.observed.records.items():
+        if len(records) > evidence.requests_max:
+            yield f"G9: batch {batch_id} has {len(records)} requests, and {evidence.requests_max} are let into one"
 
 
 def _misrouted(evidence: Evidence) -> Iterator[str]:
@@ -100,7 +120,8 @@ def _rejected_for_nothing(evidence: Evidence) -> Iterator[str]:
     jobs = _by_batch(evidence)
     for delta in evidence.observed.deltas.values():
         for name, entry in delta.rejected.items():
-            spent = entry.reason == "attempts_exhausted" and entry.tries >= evidence.attempts_max
+            after = entry.tries + (delta.delta.batch_status not in FREE)
+            spent = entry.reason == "attempts_exhausted" and after > evidence.attempts_max
             if not spent and not any(_refused(job, name) for job in jobs.get(delta.delta.batch_id, ())):
                 batch = delta.delta.batch_id
                 yield f"G9: record {name} of batch {batch} was rejected for nothing that it did: {entry.reason}"

@@ -244,6 +244,8 @@ class _Run:
             rows=rows,
             model=MODEL,
             attempts_max=self.ctx.policy.attempts_max,
+            requests_max=self._requests_max(),
+            unclaimed=self._unclaimed(observed),
             waits_were_whole=not skewed and self.troubled_s + 2 * BETWEEN_S < self.scenario.policy.settle_max_s,
         )
 
@@ -252,6 +254,20 @@ class _Run:
         order = [entry.execution_id for entry in observed.head.submitters] if observed.head else []
         by_name = {_submission(at): records for at, (_, records) in enumerate(self.script.submissions)}
         return {record.id: record for name in order for record in by_name[name]}
+
+    def _unclaimed(self, observed: Observed) -> list[str]:
+        """Each submission that has records was made, and was answered, by now."""
+        claimed = {entry.execution_id for entry in observed.head.submitters} if observed.head else set()
+        return [
+            _submission(at)
+            for at, (_, records) in enumerate(self.script.submissions)
+            if records and _submission(at) not in claimed
+        ]
+
+    def _requests_max(self) -> int:
+        """Before a release, or after it."""
+        after = self.script.release.limits if self.script.release is not None else self.scenario.limits
+        return max(self.scenario.limits.requests_per_batch, after.requests_per_batch)
 
     def _open_batches(self) -> set[str]:
         """Batches that have not ended: open rows, and entries of the ledger that have no row."""
