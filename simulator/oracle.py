@@ -16,14 +16,18 @@ import numpy as np
 
 from embedpipe.backends.memory.behaviour import FOR_EVER, SILENT
 from embedpipe.backends.memory.job import Job, fates, vector_of
+from embedpipe.lifecycle import CAPACITY_REASONS
 from embedpipe.model import EmbeddingModel, Record
 from embedpipe.ports import VectorRows
+from verify.observation import DeltaContent
 from verify.observation import World as Observed
 
 __all__ = ["Evidence", "judged"]
 
 READ: Final = frozenset({"completed", "expired", "cancelled"})
 """Ends of a batch whose files are read."""
+FREE: Final = frozenset({"failed", "create_lost"})
+"""Ends of a batch that cost its records no try. What a line says costs one here: no scenario has one of a full queue."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,9 +50,9 @@ class Evidence:
 
 def judged(evidence: Evidence) -> list[str]:
     """What does not hold."""
-    rules = [_misrouted, _forgotten, _claimed_twice, _rejected_for_nothing]
+    rules = [_misrouted, _forgotten, _claimed_twice, _rejected_for_nothing, _tries_miscounted, _not_halved]
     if evidence.waits_were_whole:
-        rules += [_thrown_away, _given_up]
+        rules += [_thrown_away, _given_up, _tried_in_vain]
     return [line for rule in rules for line in rule(evidence)]
 
 
@@ -103,12 +107,72 @@ def _rejected_for_nothing(evidence: Evidence) -> Iterator[str]:
 
 
 def _refused(job: Job, name: str) -> bool:
-    names = [request.custom_id for request in job.requests]
-    if job.issues or job.behaviour.outcome == "failed":
-        named = {issue.line for issue in (job.issues or job.behaviour.issues)}
-        return len(names) == 1 or (name in names and names.index(name) + 1 in named)
+    if _failed(job):
+        return not _for_capacity(job) and (len(job.requests) == 1 or name in _named(job))
     error = fates(job).get(name, SILENT)
     return error is not None and error.status_code is not None and 400 <= error.status_code < 500
+
+
+def _failed(job: Job) -> bool:
+    """Whether it failed as a whole."""
+    return bool(job.issues) or job.behaviour.outcome == "failed"
+
+
+def _for_capacity(job: Job) -> bool:
+    """Whether it failed for what is nobody's fault."""
+    return any(issue.code in CAPACITY_REASONS for issue in job.issues or job.behaviour.issues)
+
+
+def _named(job: Job) -> set[str]:
+    """The records whose lines the provider names, where it says why it failed."""
+    lines = {issue.line for issue in (job.issues or job.behaviour.issues)}
+    return {request.custom_id for line, request in enumerate(job.requests, 1) if line in lines}
+
+
+def _tries_miscounted(evidence: Evidence) -> Iterator[str]:
+    """A record begins with one try; a batch that is read, or that the provider lost, costs one more, and no other does."""
+    observed = evidence.observed
+    deltas = {delta.delta.batch_id: delta for delta in observed.deltas.values()}
+    for batch_id, records in observed.records.items():
+        row, delta = observed.rows.get(batch_id), deltas.get(batch_id)
+        before = deltas.get(row.parent_batch_id or "") if row else None
+        for record in records:
+            found = record.tries
+            promised = before.retry.get(record.id) if before else None
+            if found != (promised.tries if promised else 1) and (promised or record.claim.attempt == 1):
+                yield f"G9: record {record.id} comes into batch {batch_id} with {found} tries"
+            again = delta.retry.get(record.id) if delta else None
+            if delta and again and again.tries != found + (delta.delta.batch_status not in FREE):
+                yield f"G9: record {record.id} had {found} tries in batch {batch_id}, and goes on with {again.tries}"
+            if again and again.tries > evidence.attempts_max:
+                yield f"G9: record {record.id} of batch {batch_id} is tried {again.tries} times"
+
+
+def _not_halved(evidence: Evidence) -> Iterator[str]:
+    """A batch that failed for no line that anybody names goes again in two, so that one bad record is cornered."""
+    for delta, job in _concluded(evidence):
+        unexplained = _failed(job) and not (_for_capacity(job) or _named(job))
+        if unexplained and len({entry.part for entry in delta.retry.values()}) == 1:
+            yield f"G9: batch {delta.delta.batch_id} failed for no named line, and goes again as one"
+
+
+def _tried_in_vain(evidence: Evidence) -> Iterator[str]:
+    """What the provider refuses for good is not submitted again as it is."""
+    for delta, job in _concluded(evidence):
+        complete = job.behaviour.content_missing != FOR_EVER and not job.behaviour.extra_lines
+        if complete and delta.delta.batch_status in {*READ, "failed"}:
+            for name in sorted(delta.retry):
+                if _refused(job, name):
+                    yield f"G9: record {name} of batch {delta.delta.batch_id} was refused, and is submitted again"
+
+
+def _concluded(evidence: Evidence) -> Iterator[tuple[DeltaContent, Job]]:
+    """The deltas that stand, each with what the provider has of that batch."""
+    jobs = {job.id: job for job in evidence.jobs}
+    for register in evidence.observed.registers.values():
+        delta, job = evidence.observed.deltas.get(register.delta_key or ""), jobs.get(register.openai_batch_id or "")
+        if delta is not None and job is not None:
+            yield delta, job
 
 
 def _thrown_away(evidence: Evidence) -> Iterator[str]:

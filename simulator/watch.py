@@ -172,6 +172,7 @@ RULES: Final = tuple(
         (r"requests/.+", WatchedObjects.final),
         (r"manifests/[^/]+/batches\.json", WatchedObjects.final),
         (r"chunks/.+", WatchedObjects.final),
+        (re.escape(SEED.root_key()), WatchedObjects.final),
     )
 )
 """What a key is, and what may become of the object there."""
