@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 import msgspec
+import pyarrow as pa
 
 from embedpipe.backends.memory.job import Job
 from embedpipe.backends.memory.objects import MemoryBlobStore
@@ -41,7 +42,10 @@ class Watch:
 
 
 class WatchedTable(MemoryBatchTable):
-    """Rows only go forward, and a row that ends names retries that are there."""
+    """Rows only go forward, and a row that ends names retries that are there, and has its vectors published."""
+
+    unpublished: Callable[[BatchRow], str | None]
+    """A record of a batch whose vector is there, and not in what is published; None where all are."""
 
     def __init__(self, watch: Watch) -> None:
         super().__init__(item_bytes_max=ITEM_BYTES_MAX)
@@ -57,6 +61,8 @@ class WatchedTable(MemoryBatchTable):
         lacking = set(row.retry_batch_ids) - self.get_many(row.retry_batch_ids).keys()
         if row.status in TERMINAL and lacking:
             self._watch.saw("G2", f"the row of {batch_id} ended before its retry {min(lacking)} was stored")
+        if row.status in TERMINAL and (lost := self.unpublished(row)):
+            self._watch.saw("G3", f"the row of {batch_id} ended before its record {lost} was published")
         return row
 
 
@@ -111,6 +117,27 @@ class WatchedObjects(MemoryBlobStore):
         """The register of a batch; empty where it has none."""
         stored = self._objects.get(SEED.result_key(batch_id))
         return _read(stored.data) if stored else {}
+
+    def unpublished(self, row: BatchRow) -> str | None:
+        """A record of a batch whose vector is there, and not in the published catalog under its claim or a greater one."""
+        delta_key = self.register_of(row.batch_id).get("delta_key")
+        claims = self._claims(f"{delta_key}{SEED.vectors_file}")
+        if not claims:
+            return None
+        database = row.database or ""
+        latest = self._objects.get(SEED.latest_key(database))
+        version = _read(latest.data)["version"] if latest else ""
+        published = self._claims(SEED.snapshot_prefix(database, version) + SEED.catalog_file) if latest else {}
+        return next((name for name, claim in claims.items() if published.get(name, (0, 0)) < claim), None)
+
+    def _claims(self, key: str) -> dict[str, tuple[int, int]]:
+        """By id, those of an Arrow file; none where there is no such file."""
+        stored = self._objects.get(key)
+        if stored is None:
+            return {}
+        rows = pa.ipc.open_file(pa.py_buffer(stored.data)).read_all()
+        ids, seqs, attempts = (rows.column(name).to_pylist() for name in ("id", "seq", "attempt"))
+        return dict(zip(ids, zip(seqs, attempts, strict=True), strict=True))
 
     def final(self, key: str, before: bytes, after: bytes) -> None:  # noqa: ARG002  whatever they are, they differ
         """It may be written again, and only as it is."""
