@@ -48,6 +48,11 @@ class Violation:
     batch_id: str | None = None
     record_id: str | None = None
 
+    def __str__(self) -> str:
+        about = [f"batch {self.batch_id}"] if self.batch_id else []
+        about += [f"record {self.record_id}"] if self.record_id else []
+        return f"{self.guarantee}: {self.what}" + (f" ({', '.join(about)})" if about else "")
+
 
 # --- what cannot be read -------------------------------------------------------------------------------------------
 

@@ -24,7 +24,9 @@ COMMANDS: Final = {
     "config": Entry("embedpipe.cli.setup:config", "Show the settings and where they come from."),
     # By name only, as all of them: the simulator imports embedpipe, never the other way round.
     "serve": Entry("simulator.serving.command:serve", "Serve the local model as an OpenAI-compatible batch endpoint."),
-    "simulate": Entry("simulator.commands:simulate", "Run the pipeline on virtual time, from a seed, under faults."),
+    "simulate": Entry(
+        "simulator.cli.commands:simulate", "Run the pipeline on virtual time, from a seed, under faults."
+    ),
     "verify": Entry("embedpipe.cli.verify:verify", "Audit what runs left behind, and a state machine's data flow."),
     "aws": Entry("embedpipe.cli.aws:aws", "Write what a deployment on AWS is made of."),
     "demo": Entry("embedpipe.cli.demo:demo", "Embed the Python language reference and ask it questions."),

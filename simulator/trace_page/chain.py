@@ -1,4 +1,5 @@
-"""Which events of a trace led to what is broken: those about the batches, objects and rows that it names, and the faults."""
+"""Which events of a trace led to what is broken: those about the batches, objects and rows that it names, the faults, and what
+those whom a fault struck had changed before it."""
 
 from __future__ import annotations
 
@@ -28,9 +29,14 @@ def chain_of(trace: Sequence[Happened], broken: Sequence[str]) -> list[int]:
     named = {name for line in broken for name in NAMES.findall(line)}
     if not broken:
         return []
+    last = {line.actor: at for at, line in enumerate(trace) if line.fault}
     about = [
         at
         for at, line in enumerate(trace)
-        if line.fault or (line.effect.split(".")[1] in CHANGES and any(name in line.on for name in named))
+        if line.fault
+        or (
+            line.effect.split(".")[1] in CHANGES
+            and (at < last.get(line.actor, -1) or any(name in line.on for name in named))
+        )
     ]
     return about[-LINES_MAX:]

@@ -19,7 +19,7 @@ import attrs
 import pytest
 
 from embedpipe.errors import CorruptData, EmbedpipeError, Interrupted, InvalidInput, NewerSchema
-from simulator.command_parts import whole
+from simulator.cli.parts import whole
 from simulator.coverage import covered
 from simulator.crashes import crashed
 from simulator.faults import EFFECTS, PROFILES, Fault

@@ -37,10 +37,12 @@ def test_what_led_to_it_is_about_what_is_broken_and_each_fault(outcome: Outcome)
     assert {line.fault for line in chain} >= {
         str(strike.fault) for strike in outcome.strikes if strike.fault != "abort"
     }
-    about = [line for line in chain if not line.fault]
-    assert about
+    struck = {line.actor for line in chain if line.fault}
     batch = broken.split()[4]
-    assert all(batch in line.on for line in about)
+    about = [line for line in chain if batch in line.on]
+    assert about
+    assert all(line.fault or line.actor in struck for line in chain if line not in about)
+    assert any(line.actor in struck and not line.fault for line in chain)
     assert chain_of(outcome.trace, ()) == []
 
 

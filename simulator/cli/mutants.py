@@ -14,7 +14,7 @@ import click
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import CorruptData, InvalidInput, full_disk
-from simulator.command_parts import jobs_option, mixed_faults_option, mixed_scenario_option
+from simulator.cli.parts import jobs_option, mixed_faults_option, mixed_scenario_option
 
 if TYPE_CHECKING:
     from simulator.mutants.mutating import Fate

@@ -13,7 +13,8 @@ import click
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import InvalidInput, full_disk
-from simulator.command_parts import (
+from simulator.cli.mutants import mutants, mutate
+from simulator.cli.parts import (
     EXITS,
     faults_option,
     jobs_option,
@@ -24,8 +25,7 @@ from simulator.command_parts import (
     whole,
     write,
 )
-from simulator.commands_mutants import mutants, mutate
-from simulator.commands_search import coverage, crashes
+from simulator.cli.search import coverage, crashes
 
 if TYPE_CHECKING:
     from simulator.runs import Outcome

@@ -9,7 +9,7 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
-from simulator.command_parts import (
+from simulator.cli.parts import (
     jobs_option,
     mixed_faults_option,
     mixed_scenario_option,
