@@ -55,7 +55,7 @@ class Evidence:
 def judged(evidence: Evidence) -> list[str]:
     """What does not hold."""
     rules = [
-        *(_unclaimed, _misrouted, _forgotten, _claimed_twice, _too_large),
+        *(_unclaimed, _misrouted, _forgotten, _claimed_twice, _ill_formed),
         *(_rejected_for_nothing, _tries_miscounted, _not_halved),
     ]
     if evidence.waits_were_whole:
@@ -69,9 +69,11 @@ def _unclaimed(evidence: Evidence) -> Iterator[str]:
         yield f"G1: submission {name} is not in the ledger"
 
 
-def _too_large(evidence: Evidence) -> Iterator[str]:
-    """No batch is above the limits, which the provider would refuse as a whole."""
+def _ill_formed(evidence: Evidence) -> Iterator[str]:
+    """Records are in the order of their ids, as joins need them, and no batch is above the limits of the provider."""
     for batch_id, records in evidence.observed.records.items():
+        if any(one.id.encode() >= two.id.encode() for one, two in pairwise(records)):
+            yield f"G2: the records of batch {batch_id} are not in order"
         if len(records) > evidence.requests_max:
             yield f"G9: batch {batch_id} has {len(records)} requests, and {evidence.requests_max} are let into one"
 

@@ -206,7 +206,8 @@ class _Run:
 
     def _submit(self, at: int) -> None:
         _, records = self.script.submissions[at]
-        submit(self.ctx, records, execution_id=_submission(at), policy=RETRY)
+        # Backwards: in whichever order records come, the files are the same.
+        submit(self.ctx, records[::-1], execution_id=_submission(at), policy=RETRY)
 
     def _settled(self) -> tuple[Verdict, list[str]]:
         """Faults stop; what was submitted is submitted again, as an operator would."""

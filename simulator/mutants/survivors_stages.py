@@ -1,0 +1,202 @@
+"""Why mutations of the stages survive. Tests that are named look at what no run does; file names are of `tests`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from simulator.mutants.verdicts import Survivor, equivalent, gap, out
+
+__all__ = ["STAGES"]
+
+_SIZES: Final = "No text or file comes near its limit; unit/test_stage_submit.py."
+_LATER: Final = "Only how long files are waited for: the counts say that all is there, or the wait ends with its time."
+_DOUBLE_AND_LATE: Final = "A line that comes twice, in a file another line of which is still to come when it is read."
+_ALONE: Final = (
+    "Whether a batch alone is too large is asked of those above 100 requests; unit/test_stage_fates.py, "
+    "protocol/test_too_large.py."
+)
+_DELETING: Final = "The provider's files stay in these scenarios; protocol/test_provider_files.py."
+_DOUBLED: Final = "No submission names a record twice; unit/test_stage_submit.py."
+_SEEDS: Final = "Batches without record files are the seed's; unit/test_stage_fates.py, protocol/test_deployed_seed.py."
+_FUTURE: Final = (
+    "A create whose time is ahead of the clock, in another's project for all of a run; unit/test_stage_poll.py."
+)
+_STRANGE: Final = (
+    "Whether an execution ends early where the provider is another's: only waits are written either way; "
+    "unit/test_stage_normalize.py."
+)
+_GROUPS: Final = "How many deltas are packed together: the same rows come."
+_LONG: Final = "No stream is longer than one batch here"
+_TOLD: Final = "What is told and decides nothing"
+
+STAGES: Final[tuple[Survivor, ...]] = (
+    out("stages.admission:*", "*", "No scenario limits what is open at once; unit/test_stage_admission.py."),
+    # --- chunk ---
+    equivalent("stages.chunk:deltas", "compare-2", "A delta without vectors adds no row."),
+    equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
+    out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
+    # --- conclude ---
+    out("stages.conclude:may_be_too_large", "*", _ALONE),
+    out("stages.conclude:refused_for_size", "compare-1", _ALONE),
+    out("stages.conclude:was_alone", "*", _ALONE),
+    equivalent(
+        "stages.conclude:batch_faults",
+        "constant-1 constant-2 arithmetic-1",
+        "Where a batch is cut: both parts get smaller.",
+    ),
+    out("stages.conclude:batch_faults", "bool-4", f"{_TOLD}: the word of a reason; unit/test_stage_fates.py."),
+    gap("stages.conclude:conclude", "compare-7", "A record that fails by itself in two batches, one after the other."),
+    equivalent("stages.conclude:conclude", "argument-1", "Records come in the order of their ids."),
+    equivalent("stages.conclude:conclude", "constant-2", "In which retry batch a record goes: it is in one."),
+    out("stages.conclude:conclude", "constant-3", _SEEDS),
+    out(
+        "stages.conclude:_action",
+        "bool-1",
+        "`process_results` and `process_partial` are merged, marked and retried alike; unit/test_stage_fates.py.",
+    ),
+    equivalent("stages.conclude:_fallback", "constant-1", "All go into one retry batch, whichever number it has."),
+    # --- creation ---
+    out(
+        "stages.creation:may_exceed_tokens",
+        "*",
+        "Whether tokens are counted; no text comes near their limit; unit/test_stage_creation.py.",
+    ),
+    out("stages.creation:check_tokens", "*", "No text comes near the limit of tokens; unit/test_stage_creation.py."),
+    out("stages.creation:_time_of", "*", "A ledger with a time that is none; property/test_damage.py."),
+    out("stages.creation:adopted_row", "*", "Rows that are lost; protocol/test_lost_objects.py."),
+    out(
+        "stages.creation:held_back",
+        "*",
+        "How long a batch that was refused waits: it is created in the end; unit/test_stage_creation.py.",
+    ),
+    out("stages.creation:next_try", "*", "As `held_back`."),
+    out("stages.creation:check_collection", "drop-1", "One model submits here; protocol/test_lost_objects.py."),
+    # --- fold ---
+    out("stages.fold:judge", "constant-2", "No line has the status 500; unit/test_stage_fates.py."),
+    out("stages.fold:Fold.__init__", "constant-*", f"{_TOLD}: counts of odd lines; unit/test_stage_fates.py."),
+    out("stages.fold:Fold.take", "constant-1 drop-1 drop-3 constant-4", f"{_TOLD}: counts of odd lines."),
+    equivalent("stages.fold:Fold.take", "drop-2 constant-8 compare-6", _LATER),
+    out("stages.fold:Fold.take", "drop-4 drop-5 constant-6", _SEEDS),
+    gap(
+        "stages.fold:Fold.take",
+        "compare-3 constant-7",
+        "The first line of a file twice, at a time when another line of the same file is still to come.",
+    ),
+    gap("stages.fold:Fold.take", "constant-3 drop-7 drop-9", _DOUBLE_AND_LATE),
+    equivalent("stages.fold:Fold.accounted", "arithmetic-1", _LATER),
+    equivalent("stages.fold:settled", "compare-2", _LATER),
+    gap("stages.fold:settled", "arithmetic-1", _DOUBLE_AND_LATE),
+    # --- list_pending ---
+    out("stages.list_pending:oldest_s", "*", "How long batches wait, told to an alarm; aws/test_alarms.py."),
+    out("stages.list_pending:check_manifest", "*", "A listing of others; unit/test_stage_list_pending.py."),
+    equivalent("stages.list_pending:listing", "compare-1", "Inline or by its key, the same batches are polled."),
+    out("stages.list_pending:listing", "not-1", "A word for state machines; aws/test_state_machine.py."),
+    # --- mark_complete ---
+    out(
+        "stages.mark_complete:RetryBatch.waits_for_capacity",
+        "*",
+        "How long a retry waits: it is created in the end; unit/test_stage_mark_complete.py.",
+    ),
+    equivalent("stages.mark_complete:retry_batches", "call-2", "In which order retry batches are stored."),
+    out("stages.mark_complete:retry_row", "arithmetic-* constant-* argument-1", "As `waits_for_capacity`."),
+    out("stages.mark_complete:skip_reason", "ternary-1", f"{_TOLD}: a reason; unit/test_stage_mark_complete.py."),
+    out("stages.mark_complete:may_delete_files", "*", _DELETING),
+    out("stages.mark_complete:provider_files", "*", _DELETING),
+    equivalent(
+        "stages.mark_complete:before_proof",
+        "continue-1 drop-1",
+        "No result comes twice: listings name each batch once.",
+    ),
+    out(
+        "stages.mark_complete:before_proof",
+        "drop-2 drop-4 drop-5",
+        f"{_TOLD}: why a batch is not ended; unit/test_stage_mark_complete.py.",
+    ),
+    out(
+        "stages.mark_complete:counts*", "*", f"{_TOLD}: how many batches were marked; unit/test_stage_mark_complete.py."
+    ),
+    # --- merge ---
+    out("stages.merge:Counts*", "constant-* arithmetic-1 arithmetic-2 arithmetic-4", f"{_TOLD}: counts of a merge."),
+    out("stages.merge:join", "drop-1 continue-1", f"{_LONG}; unit/test_stage_merge.py."),
+    gap(
+        "stages.merge:_join_window",
+        "condition-1",
+        "A dead writer whose delta can't be read, so that nothing is trusted, and an older text that is merged first.",
+    ),
+    out("stages.merge:_join_window", "arithmetic-5", f"{_TOLD}: how many are replaced, where one is changed at all."),
+    equivalent(
+        "stages.merge:_compare_claims", "compare-3", "An equal claim is merged again with its own text and vector."
+    ),
+    gap(
+        "stages.merge:_compare_claims",
+        "compare-4",
+        "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
+    ),
+    gap(
+        "stages.merge:won",
+        "*",
+        "A pointer whose write succeeded unheard, and a later version built on it before it is read again.",
+    ),
+    # --- normalize ---
+    out(
+        "stages.normalize:given_results",
+        "*",
+        "Results that a Map hands over whole, as the seed's did; protocol/test_deployed_seed.py.",
+    ),
+    out("stages.normalize:one", "bool-1", "Registers of others; unit/test_stage_normalize.py."),
+    out("stages.normalize:_mismatch", "*", "Registers of others; unit/test_stage_normalize.py."),
+    out("stages.normalize:with_own_name", "*", "Registers of the seed's form; protocol/test_deployed_seed.py."),
+    out("stages.normalize:check_provider", "*", _STRANGE),
+    # --- poll ---
+    equivalent("stages.poll:overdue", "compare-1", "One moment sooner or later."),
+    equivalent("stages.poll:search_overdue", "compare-2", "One moment sooner or later."),
+    equivalent(
+        "stages.poll:search_overdue",
+        "compare-1",
+        "The search is counted from the first poll on, and takes so much longer.",
+    ),
+    out("stages.poll:search_overdue", "bool-3 compare-3 compare-4 compare-5 constant-1", _FUTURE),
+    out(
+        "stages.poll:may_replace",
+        "compare-3 compare-4",
+        "A terminal result whose delta is damaged for good; unit/test_stage_poll.py, property/test_damage.py.",
+    ),
+    gap(
+        "stages.poll:may_replace",
+        "bool-2",
+        "Two executions that poll a batch for the first time at once, and are told different ends.",
+    ),
+    # --- proof ---
+    gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
+    # --- streams ---
+    out("stages.streams:_Head.read", "drop-1", "A stream that goes back; unit/test_stage_streams.py."),
+    equivalent("stages.streams:_Head.__init__", "drop-1", "Who needs the first batch reads it."),
+    out("stages.streams:_Head.read", "constant-2", f"{_LONG}; unit/test_stage_streams.py."),
+    equivalent("stages.streams:_Head.read", "constant-4", "How much is read at a time."),
+    out("stages.streams:_Head.take", "*", f"{_LONG}; unit/test_stage_streams.py."),
+    out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
+    out("stages.streams:rebatched", "drop-3 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
+    # --- submit ---
+    out("stages.submit:unique", "*", _DOUBLED),
+    out("stages.submit:_refuse_double", "*", _DOUBLED),
+    out("stages.submit:new_drafts", "continue-1", f"{_LONG}; unit/test_stage_submit.py."),
+    out("stages.submit:new_drafts", "arithmetic-1", f"{_TOLD}: how many records are skipped."),
+    out(
+        "stages.submit:_request",
+        "argument-3 argument-4",
+        "The provider here gives what a request does not ask for, too; unit/test_stage_submit.py.",
+    ),
+    out("stages.submit:request_bytes", "*", _SIZES),
+    out("stages.submit:_json_bytes", "*", _SIZES),
+    out("stages.submit:_Open", "constant-2 constant-3", _SIZES),
+    out("stages.submit:pieces", "drop-1 drop-3 drop-4 arithmetic-1 arithmetic-2", _SIZES),
+    equivalent("stages.submit:pieces", "argument-2", "The numbers are small enough for either type."),
+    equivalent(
+        "stages.submit:pieces", "constant-1 constant-3 arithmetic-3", "How parts are numbered: each has its own."
+    ),
+    out("stages.submit:_reach", "arithmetic-3 argument-2 not-1 call-1 constant-1", _SIZES),
+    out("stages.submit:_refuse_too_large", "*", _SIZES),
+    equivalent("stages.submit:_one", "constant-1", "The column is in one piece already."),
+    equivalent("stages.submit:next_head", "constant-1", "Where sequences begin says nothing: only their order counts."),
+)
+"""By module, then function."""
