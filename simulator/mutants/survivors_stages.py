@@ -36,6 +36,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    out("stages.conclude:refused_for_size", "bool-1", _ALONE),
     out("stages.conclude:may_be_too_large", "*", _ALONE),
     out("stages.conclude:refused_for_size", "compare-1", _ALONE),
     out("stages.conclude:was_alone", "*", _ALONE),
@@ -72,6 +73,14 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.creation:next_try", "*", "As `held_back`."),
     out("stages.creation:check_collection", "drop-1", "One model submits here; protocol/test_lost_objects.py."),
     # --- fold ---
+    out(
+        "stages.fold:judge",
+        "bool-4",
+        "Lines of a status above 500, or with a vector that is none; unit/test_stage_fates.py.",
+    ),
+    out("stages.fold:Fold.notes", "*", f"{_TOLD}: what was odd; unit/test_stage_fates.py."),
+    out("stages.fold:judge", "ternary-1", f"{_TOLD}: a reason; unit/test_stage_fates.py."),
+    equivalent("stages.fold:settled", "compare-1", _LATER),
     out("stages.fold:judge", "constant-2", "No line has the status 500; unit/test_stage_fates.py."),
     out("stages.fold:Fold.__init__", "constant-*", f"{_TOLD}: counts of odd lines; unit/test_stage_fates.py."),
     out("stages.fold:Fold.take", "constant-1 drop-1 drop-3 constant-4", f"{_TOLD}: counts of odd lines."),
@@ -87,11 +96,14 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.fold:settled", "compare-2", _LATER),
     gap("stages.fold:settled", "arithmetic-1", _DOUBLE_AND_LATE),
     # --- list_pending ---
+    out("stages.list_pending:_problem", "*", "A listing of others; unit/test_stage_list_pending.py."),
+    equivalent("stages.list_pending:listing", "ternary-2", "Inline or by its key, the same batches are polled."),
     out("stages.list_pending:oldest_s", "*", "How long batches wait, told to an alarm; aws/test_alarms.py."),
     out("stages.list_pending:check_manifest", "*", "A listing of others; unit/test_stage_list_pending.py."),
     equivalent("stages.list_pending:listing", "compare-1", "Inline or by its key, the same batches are polled."),
     out("stages.list_pending:listing", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- mark_complete ---
+    out("stages.mark_complete:ended_mark", "ternary-1", f"{_TOLD}: who ended it; unit/test_stage_mark_complete.py."),
     out(
         "stages.mark_complete:RetryBatch.waits_for_capacity",
         "*",
@@ -116,6 +128,12 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "stages.mark_complete:counts*", "*", f"{_TOLD}: how many batches were marked; unit/test_stage_mark_complete.py."
     ),
     # --- merge ---
+    gap(
+        "stages.merge:_join_window",
+        "arithmetic-2",
+        "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
+    ),
+    equivalent("stages.merge:_join_window", "arithmetic-4", "A version more, with the same rows."),
     out("stages.merge:Counts*", "constant-* arithmetic-1 arithmetic-2 arithmetic-4", f"{_TOLD}: counts of a merge."),
     out("stages.merge:join", "drop-1 continue-1", f"{_LONG}; unit/test_stage_merge.py."),
     gap(
@@ -138,6 +156,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "A pointer whose write succeeded unheard, and a later version built on it before it is read again.",
     ),
     # --- normalize ---
+    out("stages.normalize:one", "compare-3", "Results that a Map hands over whole; protocol/test_deployed_seed.py."),
     out(
         "stages.normalize:given_results",
         "*",
@@ -169,6 +188,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
     # --- streams ---
+    out("stages.streams:_read_on", "bool-2", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.read", "drop-1", "A stream that goes back; unit/test_stage_streams.py."),
     equivalent("stages.streams:_Head.__init__", "drop-1", "Who needs the first batch reads it."),
     out("stages.streams:_Head.read", "constant-2", f"{_LONG}; unit/test_stage_streams.py."),
@@ -177,6 +197,8 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:rebatched", "drop-3 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    out("stages.submit:_reach", "argument-1", _SIZES),
+    equivalent("stages.submit:_one", "ternary-1", "The column is in one piece already."),
     out("stages.submit:unique", "*", _DOUBLED),
     out("stages.submit:_refuse_double", "*", _DOUBLED),
     out("stages.submit:new_drafts", "continue-1", f"{_LONG}; unit/test_stage_submit.py."),
