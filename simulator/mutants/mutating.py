@@ -23,7 +23,7 @@ from simulator.mutants.operators import Mutation, mutations
 from simulator.mutants.reaching import Reach, Statements
 from simulator.mutants.survivors import survivor_of
 
-__all__ = ["Fate", "all_mutations", "mutated"]
+__all__ = ["Fate", "all_mutations", "mutated", "run_on"]
 
 FOLDERS: Final = ("stages", "steps")
 SEEDS_PER_RUN: Final = 10
@@ -103,7 +103,7 @@ def mutated(chosen: Sequence[Mutation], *, runs: int, jobs: int = 1) -> Iterator
                 by="",
                 broken="",
             )
-    yield from _forked([(one, seeds) for one, seeds in placed if seeds], jobs)
+    yield from run_on([(one, seeds) for one, seeds in placed if seeds], jobs)
 
 
 def _reach(runs: int) -> Reach:
@@ -113,7 +113,8 @@ def _reach(runs: int) -> Reach:
     return Reach(most=runs, seeds=json.loads(ended.stdout))
 
 
-def _forked(placed: Sequence[tuple[Mutation, Sequence[int]]], jobs: int) -> Iterator[Fate]:
+def run_on(placed: Sequence[tuple[Mutation, Sequence[int]]], jobs: int = 1) -> Iterator[Fate]:
+    """The fate of each on these seeds."""
     waiting = iter(placed)
     fates: SimpleQueue[Fate | None] = SimpleQueue()
 

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from simulator.mutants.mutating import all_mutations, mutated
+from simulator.mutants.mutating import all_mutations, mutated, run_on
 from simulator.mutants.operators import mutations
 from simulator.mutants.reaching import Noting, Statements
 from simulator.mutants.survivors import SURVIVORS, survivor_of
@@ -39,13 +39,24 @@ FATES = {
     "embedpipe.stages.poll:may_replace:compare-5": ("killed", True),
     "embedpipe.stages.submit:_json_bytes:constant-1": ("survived", True),
     "embedpipe.steps.merge:check_published:not-1": ("not reached", False),
+    "embedpipe.stages.fold:settled:constant-3": ("killed", True),
+    "embedpipe.steps.list_pending:_check_ours:not-1": ("killed", True),
 }
+SEEDS = range(1, 7)
+"""The last two are killed by one of them, and not by the first."""
 
 
-def test_mutations_come_to_their_fates() -> None:
+def test_mutations_come_to_their_fates_and_no_seed_that_is_left_out_would_change_them() -> None:
     """A register that may not move is noticed at once; a byte more in an estimate is not what they look at."""
-    found = {fate.name: (fate.word, fate.reached) for fate in mutated([NAMED[name] for name in FATES], runs=2)}
-    assert found == FATES
+    found = {fate.name: fate for fate in mutated([NAMED[name] for name in FATES], runs=2)}
+    assert {name: (fate.word, fate.reached) for name, fate in found.items()} == FATES
+    for fate in run_on([(NAMED[name], SEEDS) for name in list(FATES)[2:]]):
+        assert (fate.word, fate.by, fate.broken) == (
+            found[fate.name].word,
+            found[fate.name].by,
+            found[fate.name].broken,
+        )
+        assert fate.runs > found[fate.name].runs
 
 
 SOURCE = """\
