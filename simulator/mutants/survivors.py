@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from simulator.mutants.survivors_merging import MERGING
 from simulator.mutants.survivors_stages import STAGES
 from simulator.mutants.survivors_steps import STEPS
 from simulator.mutants.verdicts import Survivor, Word
 
 __all__ = ["SURVIVORS", "Survivor", "Word", "survivor_of"]
 
-SURVIVORS: Final[tuple[Survivor, ...]] = (*STAGES, *STEPS)
+SURVIVORS: Final[tuple[Survivor, ...]] = (*STAGES, *STEPS, *MERGING)
 
 
 def survivor_of(name: str) -> Survivor | None:

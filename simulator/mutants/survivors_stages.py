@@ -32,10 +32,13 @@ _TOLD: Final = "What is told and decides nothing"
 STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.admission:*", "*", "No scenario limits what is open at once; unit/test_stage_admission.py."),
     # --- chunk ---
+    equivalent("stages.chunk:deltas", "bool-1", "A delta without vectors adds no row."),
     equivalent("stages.chunk:deltas", "compare-2", "A delta without vectors adds no row."),
     equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    equivalent("stages.conclude:conclude", "argument-2", "Records come in the order of their ids."),
+    out("stages.conclude:_action", "compare-1", "As `bool-1`."),
     out("stages.conclude:refused_for_size", "bool-1", _ALONE),
     out("stages.conclude:may_be_too_large", "*", _ALONE),
     out("stages.conclude:refused_for_size", "compare-1", _ALONE),
@@ -58,6 +61,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.conclude:_fallback", "constant-1", "All go into one retry batch, whichever number it has."),
     # --- creation ---
     out(
+        "stages.creation:refused_changes",
+        "ternary-1",
+        "An input file that the provider forgot; unit/test_step_create.py.",
+    ),
+    out(
         "stages.creation:may_exceed_tokens",
         "*",
         "Whether tokens are counted; no text comes near their limit; unit/test_stage_creation.py.",
@@ -73,6 +81,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.creation:next_try", "*", "As `held_back`."),
     out("stages.creation:check_collection", "drop-1", "One model submits here; protocol/test_lost_objects.py."),
     # --- fold ---
+    equivalent("stages.fold:settled", "bool-1", _LATER),
     out(
         "stages.fold:judge",
         "bool-4",
@@ -103,6 +112,12 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.list_pending:listing", "compare-1", "Inline or by its key, the same batches are polled."),
     out("stages.list_pending:listing", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- mark_complete ---
+    out(
+        "stages.mark_complete:retry_row",
+        "call-*",
+        "How long a retry waits: it is created in the end; unit/test_stage_mark_complete.py.",
+    ),
+    out("stages.mark_complete:ended_mark", "compare-1", f"{_TOLD}: who ended it; unit/test_stage_mark_complete.py."),
     out("stages.mark_complete:ended_mark", "ternary-1", f"{_TOLD}: who ended it; unit/test_stage_mark_complete.py."),
     out(
         "stages.mark_complete:RetryBatch.waits_for_capacity",
@@ -128,6 +143,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "stages.mark_complete:counts*", "*", f"{_TOLD}: how many batches were marked; unit/test_stage_mark_complete.py."
     ),
     # --- merge ---
+    gap(
+        "stages.merge:_join_window",
+        "arithmetic-3",
+        "A dead writer's delta that is merged again, when a newer text is published.",
+    ),
     gap(
         "stages.merge:_join_window",
         "arithmetic-2",
@@ -167,6 +187,9 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.normalize:with_own_name", "*", "Registers of the seed's form; protocol/test_deployed_seed.py."),
     out("stages.normalize:check_provider", "*", _STRANGE),
     # --- poll ---
+    out(
+        "stages.poll:search_overdue", "bool-2", "A clock that is behind the one which created; unit/test_stage_poll.py."
+    ),
     equivalent("stages.poll:overdue", "compare-1", "One moment sooner or later."),
     equivalent("stages.poll:search_overdue", "compare-2", "One moment sooner or later."),
     equivalent(
@@ -197,6 +220,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:rebatched", "drop-3 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    equivalent("stages.submit:_reach", "compare-1", "A part that is full ends at once, or before the next record."),
     out("stages.submit:_reach", "argument-1", _SIZES),
     equivalent("stages.submit:_one", "ternary-1", "The column is in one piece already."),
     out("stages.submit:unique", "*", _DOUBLED),

@@ -1,4 +1,4 @@
-"""Why mutations of the steps survive. Tests that are named look at what no run does; file names are of `tests`."""
+"""Why mutations of the steps survive, but for those that merge. Tests that are named look at what no run does."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ _GONE: Final = "Objects that are damaged or gone for good; protocol/test_lost_ob
 _SEEDS: Final = "What a deployment of the seed left; protocol/test_deployed_seed.py."
 _TOLD: Final = "What is told and decides nothing"
 _LIMITS: Final = "No scenario limits what is open at once; unit/test_stage_admission.py."
-_NO_JOURNAL: Final = (
-    "As the planted bugs `no_journal` and `distrust_forgotten`: a merge in place that dies half-way, twice."
-)
 _DAMAGED_TWICE: Final = "A file that comes damaged, and is wanted once more by the same call."
 _LOST_ROW: Final = "Rows that are lost; protocol/test_lost_objects.py."
-_MERGE_TIME: Final = "A merge that runs out of its time; unit/test_merge_budget.py."
 _DELETING: Final = "The provider's files stay in these scenarios; protocol/test_provider_files.py."
 _MODEL: Final = "One model submits here; protocol/test_lost_objects.py."
 _TOKENS: Final = "No tokenizer is at hand here; unit/test_stage_creation.py."
@@ -28,6 +24,9 @@ _MANY_ROWS: Final = "How many records are held or written at a time: none of it 
 
 STEPS: Final[tuple[Survivor, ...]] = (
     # --- batch_files ---
+    out(
+        "steps.batch_files:_write_again", "drop-1", "A request file that is damaged for good; property/test_damage.py."
+    ),
     equivalent("steps.batch_files:_write_again", "argument-*", "Batch and settings say the same."),
     gap("steps.batch_files:records_file", "drop-3", _DAMAGED_TWICE),
     out("steps.batch_files:records_file", "*", _GONE),
@@ -43,20 +42,8 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.call:_submit", "*", "Submissions come from the command line here; aws/test_handlers.py."),
     out("steps.call:_normalize", "drop-1", _BAD_EVENT),
     out("steps.call:_normalize", "argument-2", _SEEDS),
-    # --- chunk ---
-    out("steps.chunk:packed_file", "except-1", _NEWER),
-    gap("steps.chunk:split", "argument-3", "As the planted bug `chunks_replaced`: two calls delivered twice."),
-    out("steps.chunk:process", "drop-2", f"{_TOLD}: what is left out."),
-    out("steps.chunk:packed_file", "drop-3", f"{_TOLD}: what is left out."),
-    equivalent(
-        "steps.chunk:mapped_delta", "except-1", "The whole chunk is left out, and merged by the next execution."
-    ),
-    gap("steps.chunk:mapped_delta", "drop-4", "A dead writer whose delta can't be read, and then an older text."),
-    out("steps.chunk:process", "compare-1 drop-1", _BAD_EVENT),
-    out("steps.chunk:process", "argument-1 argument-2", f"{_TOLD}; the hash of what is packed is looked at."),
-    out("steps.chunk:packed_file", "drop-2", _NEWER),
-    out("steps.chunk:mapped_delta", "drop-1 drop-2 drop-3", "Deltas of others; unit/test_step_poll.py."),
     # --- context ---
+    equivalent("steps.context:rows_under", "call-1", "In which order statuses are asked for."),
     equivalent("steps.context:Context", "argument-*", "A default that every deployment gives."),
     gap("steps.context:read_base", "compare-1", "A first version that is published between two reads of the pointer."),
     out("steps.context:rows_under", "condition-1", "A ledger or pointer that is lost; protocol/test_lost_objects.py."),
@@ -78,6 +65,12 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:download_checked", "drop-1", _GONE),
     gap("steps.context:download_checked", "drop-3", _DAMAGED_TWICE),
     # --- create ---
+    out("steps.create:_created", "constant-3", f"{_TOLD}: how many batches are created."),
+    out("steps.create:_create_one", "except-1", _NEWER),
+    equivalent(
+        "steps.create:_create_one", "except-2", "A fault that passes is called a refusal: the next execution creates."
+    ),
+    out("steps.create:_known", "bool-1", f"{_TOLD}: the provider's word, until the next poll."),
     out("steps.create:finish", "condition-1", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
     equivalent("steps.create:_in_list", "not-1", "The poll searches again: only time is lost."),
     gap(
@@ -107,11 +100,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.create:_admitted", "*", _LIMITS),
     out("steps.create:_load", "*", _LIMITS),
     out("steps.create:_create_one", "drop-1", _NEWER),
-    out(
-        "steps.create:_create_one",
-        "except-2",
-        "A request file that is damaged or refused; protocol/test_lost_objects.py.",
-    ),
     equivalent("steps.create:_create", "bool-1", "An input file is uploaded once more."),
     equivalent("steps.create:_create", "except-1", "Who loses the race is counted as refused, and creates nothing."),
     out("steps.create:_create", "constant-1 ternary-1 argument-1", _LOST_ROW),
@@ -140,21 +128,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
         "steps.create:_created", "except-1", "Who comes second is counted as refused: the row says who was first."
     ),
     out("steps.create:_created", "except-2 drop-2 constant-2", "Rows that are damaged; property/test_damage.py."),
-    # --- delta ---
-    equivalent("steps.delta:_vector_batches", "constant-2", "Any negative length is the one that is left."),
-    out("steps.delta:is_whole", "*", "Deltas that are damaged for good; property/test_damage.py."),
-    out("steps.delta:needs_none", "*", _SEEDS),
-    equivalent("steps.delta:store", "bool-2", "Batch and settings name the same model."),
-    equivalent("steps.delta:_vector_batches", "drop-1", "All vectors are in one block: so few are."),
-    out("steps.delta:_columns", "*", _SEEDS),
-    # --- journal ---
-    equivalent("steps.journal:to_finish", "not-1", "A merge of nothing is begun, and finds nothing."),
-    gap("steps.journal:Inheritance.ids", "not-1", _NO_JOURNAL),
-    equivalent("steps.journal:to_finish", "constant-1", "A merge of nothing is begun, and finds nothing."),
-    out("steps.journal:find", "*", _NEWER),
-    gap("steps.journal:begin", "drop-1", _NO_JOURNAL),
-    gap("steps.journal:end", "drop-1", "A dead writer whose delta can't be read, and then an older text."),
-    out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- list_pending ---
     out(
         "steps.list_pending:list_pending",
@@ -169,100 +142,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.list_pending:read_manifest", "drop-1", "Listings of others; unit/test_stage_list_pending.py."),
     out("steps.list_pending:_check_model", "*", _MODEL),
     out("steps.list_pending:_check_ours", "drop-1", "Executions of another collection; unit/test_step_create.py."),
-    # --- mark_complete ---
-    equivalent("steps.mark_complete:_groups", "bool-1 compare-1 constant-1", "How many batches are proven together."),
-    equivalent("steps.mark_complete:_mark_group", "argument-1", "There are as many of each."),
-    out("steps.mark_complete:_unproven", "constant-1", f"{_TOLD}: how a run ends; protocol/test_true_endings.py."),
-    equivalent("steps.mark_complete:_lacking", "argument-1", "All have the same columns."),
-    out("steps.mark_complete:mark_complete", "drop-1", "A call of whoever wants to stop; cli/test_work.py."),
-    out("steps.mark_complete:mark_complete", "drop-4", f"{_TOLD}."),
-    equivalent(
-        "steps.mark_complete:mark_complete", "condition-1", "Whether files may go is asked again for each batch."
-    ),
-    out("steps.mark_complete:mark_complete", "drop-5 compare-1", _DELETING),
-    equivalent("steps.mark_complete:_groups", "arithmetic-2 bool-2 drop-3", "How many batches are proven together."),
-    gap("steps.mark_complete:_groups", "drop-1 constant-4", "More than 500,000 records to prove: the groups' limit."),
-    out(
-        "steps.mark_complete:_gather",
-        "drop-2 drop-3",
-        "Deltas that are not the batch's; unit/test_step_mark_complete.py.",
-    ),
-    out("steps.mark_complete:_gather", "*", f"{_SEEDS[:-1]}, unit/test_step_mark_complete.py."),
-    out("steps.mark_complete:_check_sum", "*", "Deltas that don't add up; unit/test_step_mark_complete.py."),
-    out(
-        "steps.mark_complete:_promised",
-        "compare-1",
-        "Deltas of other records than the batch's; unit/test_step_mark_complete.py.",
-    ),
-    equivalent("steps.mark_complete:_lacking", "constant-1", "How much is looked at at a time."),
-    out(
-        "steps.mark_complete:_changed_meanwhile",
-        "*",
-        f"{_TOLD}: whether a row had ended; unit/test_stage_mark_complete.py.",
-    ),
-    out("steps.mark_complete:_put_once", "drop-3", "Retries of other hands; unit/test_step_mark_complete.py."),
-    out(
-        "steps.mark_complete:_write_retry_files", "drop-1", "Deltas of other records; unit/test_step_mark_complete.py."
-    ),
-    # --- merge ---
-    gap("steps.merge:_Outcome", "constant-1", "An execution none of whose chunks could be packed."),
-    out("steps.merge:final_merge", "drop-2", f"{_TOLD}: counts of a merge."),
-    equivalent("steps.merge:_gather", "drop-3", "How many chunks are merged together: the same rows are."),
-    out("steps.merge:_edit", "drop-1", f"{_TOLD}: what is left out."),
-    out("steps.merge:_Attempt._upsert", "call-1", f"{_TOLD}: how far a merge is."),
-    equivalent(
-        "steps.merge:_Attempt.publish",
-        "not-1 constant-4",
-        "As the planted bugs of winner and loser: the proof is made against what is published.",
-    ),
-    equivalent("steps.merge:final_merge", "arithmetic-1 not-1", "One group a call: more calls do the same."),
-    out("steps.merge:final_merge", "drop-1", "A call of whoever wants to stop; cli/test_work.py."),
-    out("steps.merge:final_merge", "bool-2", "A word for state machines; aws/test_state_machine.py."),
-    gap("steps.merge:_gather", "drop-1", _NO_JOURNAL),
-    equivalent(
-        "steps.merge:_gather", "constant-2", "A chunk that is passed over keeps its batches open: merged later."
-    ),
-    out("steps.merge:_merge", "argument-2 argument-3 constant-1", _MERGE_TIME),
-    gap("steps.merge:_merge", "drop-1", "A merge that loses all the races that it may."),
-    gap(
-        "steps.merge:_merge_once",
-        "condition-1",
-        "As the planted bug `base_from_before_the_lock`: a version that is published between two reads of the pointer.",
-    ),
-    out("steps.merge:_merge_once", "condition-2", "A collection that has lost rows; protocol/test_lost_objects.py."),
-    equivalent(
-        "steps.merge:_edit", "arithmetic-1 constant-1 constant-2", "The name of a version has an id of its own, too."
-    ),
-    out("steps.merge:_edit", "ternary-3 argument-10", _MERGE_TIME),
-    equivalent(
-        "steps.merge:_edit",
-        "not-1",
-        "As the planted bugs of winner and loser: the proof is made against what is published.",
-    ),
-    out(
-        "steps.merge:_edit",
-        "drop-3",
-        "What is written in place is durable at once here; contract/test_vector_store.py.",
-    ),
-    out("steps.merge:check_published", "*", "A collection that has lost rows; protocol/test_lost_objects.py."),
-    out("steps.merge:_check_count", "drop-1", "A collection that has lost rows; protocol/test_lost_objects.py."),
-    out("steps.merge:_Attempt.write", "constant-1", _MERGE_TIME),
-    out("steps.merge:_Attempt.write.taken", "*", _MERGE_TIME),
-    gap("steps.merge:_Attempt.write", "argument-4", "A dead writer whose delta can't be read, and then an older text."),
-    equivalent("steps.merge:_Attempt.write.kept", "compare-2 drop-4", _MANY_ROWS),
-    equivalent(
-        "steps.merge:_Attempt.publish", "constant-2", "Where versions begin says nothing: only their order counts."
-    ),
-    gap(
-        "steps.merge:_Attempt._move_pointer",
-        "argument-2",
-        "As the planted bug `pointer_unconditional`, which takes 25 runs.",
-    ),
-    equivalent(
-        "steps.merge:_Attempt._move_pointer",
-        "constant-1",
-        "Who thinks that it lost merges again, and finds its own rows under its own claims.",
-    ),
     # --- normalize ---
     out("steps.normalize:normalize", "bool-1", f"{_TOLD}: a reason."),
     out(
@@ -272,6 +151,13 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    out("steps.poll:_store", "bool-1", _GONE),
+    gap(
+        "steps.poll:_store",
+        "argument-2 ternary-1",
+        "Two executions that poll a batch for the first time at once, the slower with the older answer.",
+    ),
+    out("steps.poll:_is_too_large", "not-1", "Whether a batch alone is too large; protocol/test_too_large.py."),
     out("steps.poll:poll", "compare-6", _MODEL),
     out("steps.poll:_store", "argument-1", _GONE),
     gap("steps.poll:_store", "except-1", "Two executions that poll a batch for the first time at once."),
@@ -320,6 +206,9 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("steps.spill:_batch_rows", "*", "How many rows are in memory at a time: the same come."),
     # --- submit ---
+    equivalent("steps.submit:_claim", "constant-4", "A ledger and its etag are there together."),
+    gap("steps.submit:known_claims", "compare-1", "A submission between another's claim and its rows."),
+    out("steps.submit:_claim", "ternary-4", f"{_TOLD}: the number of a submission."),
     out("steps.submit:_claim", "drop-1", "A second collection; protocol/test_lost_objects.py."),
     equivalent("steps.submit:known_claims", "call-1", "In which order open batches are read."),
     gap("steps.submit:_claim", "constant-1", "A ledger that was moved without an answer, by a call that then goes on."),
@@ -348,8 +237,5 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.submit:_write_parts.fresh", "drop-1", f"{_TOLD}: how many records there were."),
     equivalent("steps.submit:_store_part", "drop-1", "The request file is made again from the records."),
     equivalent("steps.submit:_store_part", "drop-3 drop-4", "Temporary files go with their folder."),
-    # --- upsert ---
-    equivalent("steps.upsert:to_vector_rows", "constant-1", "Any negative length is the one that is left."),
-    out("steps.upsert:read_back", "*", "A collection that keeps less than it says; contract/test_vector_store.py."),
 )
 """By module, then function."""
