@@ -15,6 +15,7 @@ from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import CorruptData, InvalidInput, full_disk
 from simulator.cli.parts import jobs_option, mixed_faults_option, mixed_scenario_option
+from simulator.mutants.verdicts import Word
 
 if TYPE_CHECKING:
     from simulator.mutants.mutating import Fate
@@ -80,7 +81,7 @@ def _hunt(hunt: dict[str, Any]) -> str:
 
 @click.command()
 @click.argument("patterns", nargs=-1, metavar="[PATTERN...]")
-@click.option("--runs", default=34, show_default=True, type=click.IntRange(1), help="At most, for each.")
+@click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="At most, for each.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="So many of them, drawn by --seed. [default: all]")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the sample.")
 @click.option(
@@ -145,11 +146,31 @@ def _known(results: Path | None) -> dict[str, Fate]:
     return {fate.name: fate for fate in found}
 
 
+def _by_module(fates: Sequence[Fate]) -> list[str]:
+    """A table as documents have it: what became of the mutations of each module."""
+    columns = ("killed", *(word.value for word in Word))
+    found: dict[str, Counter[str]] = {}
+    for fate in sorted(fates, key=lambda fate: fate.name):
+        for module in (fate.name.partition(":")[0].removeprefix("embedpipe."), "all"):
+            found.setdefault(module, Counter())[fate.place] += 1
+    rows = [(f"`{module}`" if module != "all" else module, counts) for module, counts in found.items()]
+    rows.sort(key=lambda row: row[0] == "all")
+    return [
+        f"| module | mutations | {' | '.join(columns)} |",
+        "|".join(["", *[" --- "] * (len(columns) + 2), ""]),
+        *(
+            f"| {name} | {counts.total()} | {' | '.join(str(counts[each]) for each in columns)} |"
+            for name, counts in rows
+        ),
+    ]
+
+
 def _table(fates: Sequence[Fate]) -> str:
     """Counts, then every survivor with its verdict."""
     counts = Counter(fate.word for fate in fates)
     lines = [f"{len(fates):,} mutations: " + ", ".join(f"{count:,} {word}" for word, count in counts.most_common())]
     lines += [f"  by {word}: {count:,}" for word, count in Counter(fate.by for fate in fates if fate.by).most_common()]
+    lines += ["", *_by_module(fates), ""]
     for fate in fates:
         if not fate.by:
             before, after = (" ".join(text.split())[:60] for text in (fate.before, fate.after))

@@ -56,6 +56,12 @@ class Fate:
         return not self.by and survivor_of(self.name) is None
 
     @property
+    def place(self) -> str:
+        """killed, or the word of its line: the column of a table that counts it."""
+        line = survivor_of(self.name)
+        return "killed" if self.by else line.word.value if line is not None else "unlisted"
+
+    @property
     def verdict(self) -> str:
         """What the table of survivors says of it."""
         line = survivor_of(self.name)
