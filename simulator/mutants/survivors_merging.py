@@ -21,6 +21,7 @@ _MANY_ROWS: Final = "How many records are held or written at a time: none of it 
 
 MERGING: Final[tuple[Survivor, ...]] = (
     # --- chunk ---
+    gap("steps.chunk:split", "constant-1", "As the planted bug `chunks_replaced`: two calls delivered twice."),
     gap(
         "steps.chunk:packed_file",
         "except-2",
@@ -46,6 +47,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
     equivalent("steps.delta:_vector_batches", "drop-1", "All vectors are in one block: so few are."),
     out("steps.delta:_columns", "*", _SEEDS),
     # --- journal ---
+    gap("steps.journal:_not_ended", "bool-1", "A dead writer whose delta can't be read, and then an older text."),
     equivalent("steps.journal:to_finish", "not-1", "A merge of nothing is begun, and finds nothing."),
     gap("steps.journal:Inheritance.ids", "not-1", _NO_JOURNAL),
     equivalent("steps.journal:to_finish", "constant-1", "A merge of nothing is begun, and finds nothing."),
@@ -91,6 +93,10 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "steps.mark_complete:_write_retry_files", "drop-1", "Deltas of other records; unit/test_step_mark_complete.py."
     ),
     # --- merge ---
+    equivalent("steps.merge:_gather", "arithmetic-1", "How many chunks are merged together: the same rows are."),
+    out(
+        "steps.merge:_edit", "not-2", "What is written in place is durable at once here; contract/test_vector_store.py."
+    ),
     out("steps.merge:_merge_once", "drop-2", "A collection that has lost rows; protocol/test_lost_objects.py."),
     gap("steps.merge:_Outcome", "constant-1", "An execution none of whose chunks could be packed."),
     out("steps.merge:final_merge", "drop-2", f"{_TOLD}: counts of a merge."),

@@ -30,6 +30,9 @@ _LONG: Final = "No stream is longer than one batch here"
 _TOLD: Final = "What is told and decides nothing"
 
 STAGES: Final[tuple[Survivor, ...]] = (
+    equivalent(
+        "stages.admission:tokens_max", "arithmetic-1", "A token has one byte at least: by one, both are the same."
+    ),
     out("stages.admission:*", "*", "No scenario limits what is open at once; unit/test_stage_admission.py."),
     # --- chunk ---
     equivalent("stages.chunk:deltas", "bool-1", "A delta without vectors adds no row."),
@@ -37,6 +40,12 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    equivalent("stages.conclude:was_alone", "break-1", "Older ones are looked at, and each is too old."),
+    gap(
+        "stages.conclude:batch_faults",
+        "bool-3",
+        "An issue that names no line, or none that there is, and speaks of no capacity.",
+    ),
     equivalent("stages.conclude:conclude", "argument-2", "Records come in the order of their ids."),
     out("stages.conclude:_action", "compare-1", "As `bool-1`."),
     out("stages.conclude:refused_for_size", "bool-1", _ALONE),
@@ -60,6 +69,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("stages.conclude:_fallback", "constant-1", "All go into one retry batch, whichever number it has."),
     # --- creation ---
+    out("stages.creation:adopted_row", "argument-3", f"{_TOLD}: the provider's word, until the next poll."),
     out(
         "stages.creation:refused_changes",
         "ternary-1",
@@ -81,6 +91,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.creation:next_try", "*", "As `held_back`."),
     out("stages.creation:check_collection", "drop-1", "One model submits here; protocol/test_lost_objects.py."),
     # --- fold ---
+    equivalent("stages.fold:Fold.take", "constant-6", "Any negative number says that there is none."),
     equivalent("stages.fold:settled", "bool-1", _LATER),
     out(
         "stages.fold:judge",
@@ -144,6 +155,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     # --- merge ---
     gap(
+        "stages.merge:_compare_claims",
+        "compare-5",
+        "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
+    ),
+    gap(
         "stages.merge:_join_window",
         "arithmetic-3",
         "A dead writer's delta that is merged again, when a newer text is published.",
@@ -187,6 +203,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.normalize:with_own_name", "*", "Registers of the seed's form; protocol/test_deployed_seed.py."),
     out("stages.normalize:check_provider", "*", _STRANGE),
     # --- poll ---
+    gap("stages.poll:search_overdue", "bool-1", "A create that is under way when its batch was submitted long ago."),
     out(
         "stages.poll:search_overdue", "bool-2", "A clock that is behind the one which created; unit/test_stage_poll.py."
     ),
@@ -211,6 +228,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
     # --- streams ---
+    out("stages.streams:_joined", "constant-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_read_on", "bool-2", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.read", "drop-1", "A stream that goes back; unit/test_stage_streams.py."),
     equivalent("stages.streams:_Head.__init__", "drop-1", "Who needs the first batch reads it."),
@@ -220,6 +238,9 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:rebatched", "drop-3 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    equivalent("stages.submit:_refuse_double", "constant-1", "The first row of two is the row."),
+    equivalent("stages.submit:_json_bytes", "compare-1", "A space takes no more bytes in JSON."),
+    equivalent("stages.submit:request_lines", "constant-1", "There are as many of each."),
     equivalent("stages.submit:_reach", "compare-1", "A part that is full ends at once, or before the next record."),
     out("stages.submit:_reach", "argument-1", _SIZES),
     equivalent("stages.submit:_one", "ternary-1", "The column is in one piece already."),

@@ -43,6 +43,8 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.call:_normalize", "drop-1", _BAD_EVENT),
     out("steps.call:_normalize", "argument-2", _SEEDS),
     # --- context ---
+    out("steps.context:any_row", "compare-1", _GONE),
+    out("steps.context:download_catalog", "except-1", _GONE),
     equivalent("steps.context:rows_under", "call-1", "In which order statuses are asked for."),
     equivalent("steps.context:Context", "argument-*", "A default that every deployment gives."),
     gap("steps.context:read_base", "compare-1", "A first version that is published between two reads of the pointer."),
@@ -50,11 +52,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:read_delta", "except-1", "A register that names what is no delta; unit/test_step_poll.py."),
     gap("steps.context:download_catalog", "drop-3", _DAMAGED_TWICE),
     out("steps.context:check_root", "*", "Asked by commands, not by steps; cli/test_damage.py."),
-    gap(
-        "steps.context:root_id",
-        "argument-1",
-        "Two first submissions at the same moment: found at run 44 of `constant-1`.",
-    ),
     out("steps.context:root_id", "drop-2", "A store that has not what was written; contract/test_blob_store.py."),
     out("steps.context:read_head", "*", "A ledger of other hands; protocol/test_true_endings.py."),
     out("steps.context:read_base", "drop-*", _GONE),
@@ -65,6 +62,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:download_checked", "drop-1", _GONE),
     gap("steps.context:download_checked", "drop-3", _DAMAGED_TWICE),
     # --- create ---
+    out("steps.create:_created", "constant-1", f"{_TOLD}: how many batches are created."),
     out("steps.create:_created", "constant-3", f"{_TOLD}: how many batches are created."),
     out("steps.create:_create_one", "except-1", _NEWER),
     equivalent(
@@ -151,6 +149,8 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    out("steps.poll:_store", "compare-1", _GONE),
+    out("steps.poll:_concluded", "not-1", "Whether a batch alone is too large; protocol/test_too_large.py."),
     out("steps.poll:_store", "bool-1", _GONE),
     gap(
         "steps.poll:_store",
@@ -161,11 +161,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.poll:poll", "compare-6", _MODEL),
     out("steps.poll:_store", "argument-1", _GONE),
     gap("steps.poll:_store", "except-1", "Two executions that poll a batch for the first time at once."),
-    gap(
-        "steps.poll:_result",
-        "compare-1",
-        "A create without an answer that a poll finds before any later execution does.",
-    ),
     gap("steps.poll:_project_is_ours", "except-1", "A batch that is lost, whose input file is gone, too."),
     gap("steps.poll:_project_is_ours", "drop-1", "A batch that is unknown for hours, in a project that is not ours."),
     equivalent("steps.poll:_collect", "not-2", "The counts say the same of a file that is not there."),
@@ -206,6 +201,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("steps.spill:_batch_rows", "*", "How many rows are in memory at a time: the same come."),
     # --- submit ---
+    gap("steps.submit:_rejected_ids", "not-1", "A record that was rejected, submitted again unchanged."),
     equivalent("steps.submit:_claim", "constant-4", "A ledger and its etag are there together."),
     gap("steps.submit:known_claims", "compare-1", "A submission between another's claim and its rows."),
     out("steps.submit:_claim", "ternary-4", f"{_TOLD}: the number of a submission."),

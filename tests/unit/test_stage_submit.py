@@ -10,7 +10,7 @@ import attrs
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embedpipe.errors import CollectionMismatch, DuplicateRecord, InvalidInput
@@ -28,6 +28,7 @@ from embedpipe.stages.submit import (
     next_head,
     pieces,
     records_batch,
+    request_bytes,
     request_lines,
     seq_of,
     unique,
@@ -196,6 +197,7 @@ def test_every_record_is_in_one_part_and_every_part_within_every_limit(
 
 
 @given(SIZES, LIMITS, st.lists(st.integers(0, 25), max_size=6))
+@example([2, 2, 2], Limits(tokens_per_batch=4), [])
 def test_a_part_ends_only_where_the_next_record_would_exceed_the_limit_named(
     sizes: list[int], limits: Limits, edges: list[int]
 ) -> None:
@@ -218,6 +220,14 @@ def test_how_the_drafts_arrive_never_shows(sizes: list[int], limits: Limits, one
         return cuts, [b"".join(row["line"] for row in part) for part in parts]
 
     assert files(one) == files(other)
+
+
+def test_lines_are_measured_wherever_their_rows_stand_in_a_table() -> None:
+    rows = drafts([(named(at), CHARACTERS[at] * 3) for at in range(len(CHARACTERS))])
+    for start in range(rows.num_rows):
+        part = rows.slice(start, 3)
+        lines = request_lines(part.column("id").to_pylist(), part.column("document").to_pylist(), MODEL)
+        assert request_bytes(part, MODEL).tolist() == [len(line) for line in lines]
 
 
 def test_a_text_that_certainly_has_too_many_tokens_is_refused_with_its_place() -> None:
