@@ -21,6 +21,7 @@ from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.backends.memory.job import Job
 from embedpipe.errors import CorruptData, EmbedpipeError, ProviderMismatch, Transient
+from embedpipe.layout import SEED
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind, Record
 from embedpipe.retry import RetryPolicy
@@ -51,6 +52,8 @@ AGAIN_US: Final = 20 * SECOND_US
 MEMORY: Final = "/dev/shm"
 """Linux has files in memory there."""
 BETWEEN_S: Final = 1_200.0
+RECORDS: Final = SEED.records.rpartition("/")[2]
+"""The file of a batch's records."""
 
 
 class Verdict(StrEnum):
@@ -188,10 +191,16 @@ class _Run:
         return self._settled()
 
     def _may_stop(self, actor: Actor) -> bool:
-        """What passes, a provider that isn't ours, or a file that it can't do without and that came damaged."""
+        """What passes, a provider that isn't ours, or a file that it can't do without and that came damaged.
+
+        That is the catalog, and to a submission the records that are open: all else costs one batch.
+        """
+        if not isinstance(actor.error, CorruptData):
+            return isinstance(actor.error, (Transient, ProviderMismatch))
         struck = (strike.actor for strike in self.world.faults.struck if strike.fault is Fault.CORRUPT)
-        corrupt = isinstance(actor.error, CorruptData) and any(name.split("/")[0] == actor.name for name in struck)
-        return corrupt or isinstance(actor.error, (Transient, ProviderMismatch))
+        files = [SEED.catalog_file, *([RECORDS] if actor in self.submitters else [])]
+        named = any(file in actor.error.message for file in files)
+        return named and any(name.split("/")[0] == actor.name for name in struck)
 
     def _operate(self, at: int) -> None:
         """Submit, and again where the process died or could not go on, as somebody would who waits for it."""

@@ -10,6 +10,7 @@ __all__ = ["MERGING"]
 
 _NEWER: Final = "What a newer version wrote; property/test_damage.py."
 _SEEDS: Final = "What a deployment of the seed left; protocol/test_deployed_seed.py."
+_GONE: Final = "Objects that are damaged or gone for good; protocol/test_lost_objects.py."
 _TOLD: Final = "What is told and decides nothing"
 _NO_JOURNAL: Final = (
     "As the planted bugs `no_journal` and `distrust_forgotten`: a merge in place that dies half-way, twice."
@@ -22,11 +23,7 @@ _MANY_ROWS: Final = "How many records are held or written at a time: none of it 
 MERGING: Final[tuple[Survivor, ...]] = (
     # --- chunk ---
     gap("steps.chunk:split", "constant-1", "As the planted bug `chunks_replaced`: two calls delivered twice."),
-    gap(
-        "steps.chunk:packed_file",
-        "except-2",
-        "Damage that passes may end an execution here: which file it was isn't asked.",
-    ),
+    out("steps.chunk:packed_file", "except-2", _GONE),
     out("steps.chunk:packed_file", "except-1", _NEWER),
     gap("steps.chunk:split", "argument-3", "As the planted bug `chunks_replaced`: two calls delivered twice."),
     out("steps.chunk:process", "drop-2", f"{_TOLD}: what is left out."),

@@ -40,6 +40,8 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    out("stages.conclude:refused_for_size", "compare-2", _ALONE),
+    out("stages.conclude:_action", "not-1", "As `bool-1`."),
     equivalent("stages.conclude:was_alone", "break-1", "Older ones are looked at, and each is too old."),
     gap(
         "stages.conclude:batch_faults",
@@ -228,6 +230,9 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
     # --- streams ---
+    out("stages.streams:windows", "drop-1", f"{_LONG}; unit/test_stage_streams.py."),
+    equivalent("stages.streams:_read_on", "drop-3", "Windows are cut more often: the same rows come."),
+    equivalent("stages.streams:ascends", "constant-2", "What is in order is sorted again."),
     out("stages.streams:_joined", "constant-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_read_on", "bool-2", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.read", "drop-1", "A stream that goes back; unit/test_stage_streams.py."),

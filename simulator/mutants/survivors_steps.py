@@ -43,6 +43,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.call:_normalize", "drop-1", _BAD_EVENT),
     out("steps.call:_normalize", "argument-2", _SEEDS),
     # --- context ---
+    gap("steps.context:read_base", "compare-2", "A first version that is published between two reads of the pointer."),
     out("steps.context:any_row", "compare-1", _GONE),
     out("steps.context:download_catalog", "except-1", _GONE),
     equivalent("steps.context:rows_under", "call-1", "In which order statuses are asked for."),
@@ -62,6 +63,12 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:download_checked", "drop-1", _GONE),
     gap("steps.context:download_checked", "drop-3", _DAMAGED_TWICE),
     # --- create ---
+    out(
+        "steps.create:_create_one",
+        "except-3",
+        "A request file that is damaged or refused; protocol/test_lost_objects.py.",
+    ),
+    out("steps.create:finish", "bool-2", "How long batches wait, told to an alarm; aws/test_alarms.py."),
     out("steps.create:_created", "constant-1", f"{_TOLD}: how many batches are created."),
     out("steps.create:_created", "constant-3", f"{_TOLD}: how many batches are created."),
     out("steps.create:_create_one", "except-1", _NEWER),
@@ -127,6 +134,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.create:_created", "except-2 drop-2 constant-2", "Rows that are damaged; property/test_damage.py."),
     # --- list_pending ---
+    out("steps.list_pending:list_pending", "drop-1", _MODEL),
     out(
         "steps.list_pending:list_pending",
         "drop-4",
@@ -149,6 +157,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    gap("steps.poll:_result", "except-1", "A provider that refuses the key of a poll."),
     out("steps.poll:_store", "compare-1", _GONE),
     out("steps.poll:_concluded", "not-1", "Whether a batch alone is too large; protocol/test_too_large.py."),
     out("steps.poll:_store", "bool-1", _GONE),
@@ -201,6 +210,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("steps.spill:_batch_rows", "*", "How many rows are in memory at a time: the same come."),
     # --- submit ---
+    out("steps.submit:submit", "drop-1", "A callback of the command line; cli/test_work.py."),
     gap("steps.submit:_rejected_ids", "not-1", "A record that was rejected, submitted again unchanged."),
     equivalent("steps.submit:_claim", "constant-4", "A ledger and its etag are there together."),
     gap("steps.submit:known_claims", "compare-1", "A submission between another's claim and its rows."),
