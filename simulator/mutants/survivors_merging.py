@@ -53,6 +53,17 @@ MERGING: Final[tuple[Survivor, ...]] = (
     gap("steps.journal:end", "drop-1", "A dead writer whose delta can't be read, and then an older text."),
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- mark_complete ---
+    out(
+        "steps.mark_complete:mark_complete",
+        "drop-3",
+        f"{_TOLD}: what an execution did with each batch; unit/test_step_mark_complete.py.",
+    ),
+    out(
+        "steps.mark_complete:_mark_group",
+        "drop-2",
+        f"{_TOLD}: why a batch is not ended; unit/test_step_mark_complete.py.",
+    ),
+    equivalent("steps.mark_complete:_lacking", "argument-4", "How much is looked at at a time."),
     equivalent("steps.mark_complete:_mark_group", "constant-1", "There are as many of each."),
     out("steps.mark_complete:_unproven", "argument-1", f"{_TOLD}: how a run ends; protocol/test_true_endings.py."),
     equivalent("steps.mark_complete:_groups", "bool-1 compare-1 constant-1", "How many batches are proven together."),
@@ -90,6 +101,12 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "steps.mark_complete:_write_retry_files", "drop-1", "Deltas of other records; unit/test_step_mark_complete.py."
     ),
     # --- merge ---
+    gap("steps.merge:_merge", "not-2", "A dead writer whom no merge of anything follows."),
+    out(
+        "steps.merge:_Attempt._upsert",
+        "drop-2",
+        "A collection that keeps less than it says; contract/test_vector_store.py.",
+    ),
     equivalent("steps.merge:_gather", "arithmetic-1", "How many chunks are merged together: the same rows are."),
     out(
         "steps.merge:_edit", "not-2", "What is written in place is durable at once here; contract/test_vector_store.py."

@@ -35,11 +35,13 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     out("stages.admission:*", "*", "No scenario limits what is open at once; unit/test_stage_admission.py."),
     # --- chunk ---
+    equivalent("stages.chunk:chunked", "compare-1", "Inline or by its key, the same chunks are packed."),
     equivalent("stages.chunk:deltas", "bool-1", "A delta without vectors adds no row."),
     equivalent("stages.chunk:deltas", "compare-2", "A delta without vectors adds no row."),
     equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    out("stages.conclude:batch_faults", "bool-2", f"{_TOLD}: the word of a reason; unit/test_stage_fates.py."),
     out("stages.conclude:refused_for_size", "compare-2", _ALONE),
     out("stages.conclude:_action", "not-1", "As `bool-1`."),
     equivalent("stages.conclude:was_alone", "break-1", "Older ones are looked at, and each is too old."),
@@ -93,6 +95,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.creation:next_try", "*", "As `held_back`."),
     out("stages.creation:check_collection", "drop-1", "One model submits here; protocol/test_lost_objects.py."),
     # --- fold ---
+    out("stages.fold:judge", "bool-2", "No line speaks of a full queue here; unit/test_stage_fates.py."),
     equivalent("stages.fold:Fold.take", "constant-6", "Any negative number says that there is none."),
     equivalent("stages.fold:settled", "bool-1", _LATER),
     out(
@@ -118,6 +121,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.fold:settled", "compare-2", _LATER),
     gap("stages.fold:settled", "arithmetic-1", _DOUBLE_AND_LATE),
     # --- list_pending ---
+    equivalent("stages.list_pending:pending", "bool-1", "What has ended meanwhile is asked for once more."),
     out("stages.list_pending:_problem", "*", "A listing of others; unit/test_stage_list_pending.py."),
     equivalent("stages.list_pending:listing", "ternary-2", "Inline or by its key, the same batches are polled."),
     out("stages.list_pending:oldest_s", "*", "How long batches wait, told to an alarm; aws/test_alarms.py."),
@@ -125,6 +129,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.list_pending:listing", "compare-1", "Inline or by its key, the same batches are polled."),
     out("stages.list_pending:listing", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- mark_complete ---
+    out(
+        "stages.mark_complete:retry_row",
+        "ternary-1",
+        "How long a retry waits: it is created in the end; unit/test_stage_mark_complete.py.",
+    ),
     out(
         "stages.mark_complete:retry_row",
         "call-*",
@@ -156,6 +165,8 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "stages.mark_complete:counts*", "*", f"{_TOLD}: how many batches were marked; unit/test_stage_mark_complete.py."
     ),
     # --- merge ---
+    out("stages.merge:Counts*", "arithmetic-3", f"{_TOLD}: counts of a merge; unit/test_stage_merge.py."),
+    out("stages.merge:_join_window", "arithmetic-6", f"{_TOLD}: how many are superseded; unit/test_stage_merge.py."),
     gap(
         "stages.merge:_compare_claims",
         "compare-5",
@@ -230,6 +241,9 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
     # --- streams ---
+    out("stages.streams:windows", "constant-3", f"{_LONG}; unit/test_stage_streams.py."),
+    equivalent("stages.streams:rebatched", "drop-2 compare-1", "How many rows a batch has."),
+    equivalent("stages.streams:rebatched", "constant-1", "How many rows a batch has."),
     out("stages.streams:windows", "drop-1", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:_read_on", "drop-3", "Windows are cut more often: the same rows come."),
     equivalent("stages.streams:ascends", "constant-2", "What is in order is sorted again."),
@@ -243,6 +257,14 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:rebatched", "drop-3 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    equivalent("stages.submit:_one", "bool-1", "The column is in one piece already."),
+    out(
+        "stages.submit:closed_roots.ended",
+        "constant-2",
+        "A ledger that keeps what has ended, and grows; unit/test_stage_submit.py.",
+    ),
+    equivalent("stages.submit:_one", "compare-1", "The column is in one piece already."),
+    equivalent("stages.submit:closed_roots.ended", "drop-2", "No batch is the retry of two."),
     equivalent("stages.submit:_refuse_double", "constant-1", "The first row of two is the row."),
     equivalent("stages.submit:_json_bytes", "compare-1", "A space takes no more bytes in JSON."),
     equivalent("stages.submit:request_lines", "constant-1", "There are as many of each."),

@@ -63,6 +63,10 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:download_checked", "drop-1", _GONE),
     gap("steps.context:download_checked", "drop-3", _DAMAGED_TWICE),
     # --- create ---
+    out("steps.create:_refused", "ternary-3", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
+    equivalent("steps.create:_known", "constant-4", "Whether it is given up is not asked where it is known."),
+    equivalent("steps.create:_refused", "except-1", "Who loses the race is counted as refused."),
+    out("steps.create:_created", "except-3", "Rows that are damaged; property/test_damage.py."),
     out(
         "steps.create:_create_one",
         "except-3",
@@ -157,6 +161,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    out("steps.poll:_read_register", "except-2", _GONE),
     gap("steps.poll:_result", "except-1", "A provider that refuses the key of a poll."),
     out("steps.poll:_store", "compare-1", _GONE),
     out("steps.poll:_concluded", "not-1", "Whether a batch alone is too large; protocol/test_too_large.py."),
@@ -200,6 +205,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.provider_files:*", "*", _DELETING),
     # --- spill ---
+    equivalent("steps.spill:sorted_drafts", "argument-1", "How many rows a batch has."),
     equivalent("steps.spill:sorted_drafts", "drop-3 drop-4", "When memory is given back."),
     equivalent("steps.spill:draft_batches", "ternary-1 call-1", "No record has metadata: both ways give none."),
     equivalent("steps.spill:_runs", "constant-1 compare-1 compare-2 drop-2 drop-3 bool-1", _MANY_ROWS),
