@@ -53,6 +53,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
     gap("steps.journal:end", "drop-1", "A dead writer whose delta can't be read, and then an older text."),
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- mark_complete ---
+    gap("steps.mark_complete:_end", "except-2", "A record file that comes damaged when a retry is made of it."),
     out(
         "steps.mark_complete:mark_complete",
         "drop-3",
@@ -101,6 +102,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "steps.mark_complete:_write_retry_files", "drop-1", "Deltas of other records; unit/test_step_mark_complete.py."
     ),
     # --- merge ---
+    gap("steps.merge:_Attempt.write", "argument-3", _NO_JOURNAL),
     gap("steps.merge:_merge", "not-2", "A dead writer whom no merge of anything follows."),
     out(
         "steps.merge:_Attempt._upsert",

@@ -41,6 +41,9 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    out("stages.conclude:batch_faults", "compare-2", _ALONE),
+    out("stages.conclude:_action", "ternary-1", "As `bool-1`: what there is is merged."),
+    out("stages.conclude:_fallback", "argument-1", _ALONE),
     out("stages.conclude:batch_faults", "bool-2", f"{_TOLD}: the word of a reason; unit/test_stage_fates.py."),
     out("stages.conclude:refused_for_size", "compare-2", _ALONE),
     out("stages.conclude:_action", "not-1", "As `bool-1`."),
@@ -95,6 +98,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.creation:next_try", "*", "As `held_back`."),
     out("stages.creation:check_collection", "drop-1", "One model submits here; protocol/test_lost_objects.py."),
     # --- fold ---
+    equivalent("stages.fold:settled", "constant-1", _LATER),
     out("stages.fold:judge", "bool-2", "No line speaks of a full queue here; unit/test_stage_fates.py."),
     equivalent("stages.fold:Fold.take", "constant-6", "Any negative number says that there is none."),
     equivalent("stages.fold:settled", "bool-1", _LATER),
@@ -165,6 +169,12 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "stages.mark_complete:counts*", "*", f"{_TOLD}: how many batches were marked; unit/test_stage_mark_complete.py."
     ),
     # --- merge ---
+    equivalent(
+        "stages.merge:_stands_at", "compare-1", "Beyond the end it is held against the last id, which is smaller."
+    ),
+    equivalent(
+        "stages.merge:_compare_claims", "compare-1", "Of one sequence one attempt gives a vector: no record has two."
+    ),
     out("stages.merge:Counts*", "arithmetic-3", f"{_TOLD}: counts of a merge; unit/test_stage_merge.py."),
     out("stages.merge:_join_window", "arithmetic-6", f"{_TOLD}: how many are superseded; unit/test_stage_merge.py."),
     gap(
@@ -241,6 +251,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
     # --- streams ---
+    out("stages.streams:_joined", "compare-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:windows", "constant-3", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:rebatched", "drop-2 compare-1", "How many rows a batch has."),
     equivalent("stages.streams:rebatched", "constant-1", "How many rows a batch has."),

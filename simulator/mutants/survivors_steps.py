@@ -63,6 +63,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:download_checked", "drop-1", _GONE),
     gap("steps.context:download_checked", "drop-3", _DAMAGED_TWICE),
     # --- create ---
+    out("steps.create:_known", "except-1", _NEWER),
     out("steps.create:_refused", "ternary-3", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
     equivalent("steps.create:_known", "constant-4", "Whether it is given up is not asked where it is known."),
     equivalent("steps.create:_refused", "except-1", "Who loses the race is counted as refused."),
@@ -153,6 +154,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.list_pending:_check_model", "*", _MODEL),
     out("steps.list_pending:_check_ours", "drop-1", "Executions of another collection; unit/test_step_create.py."),
     # --- normalize ---
+    out("steps.normalize:_register", "except-1", _GONE),
     out("steps.normalize:normalize", "bool-1", f"{_TOLD}: a reason."),
     out(
         "steps.normalize:normalize",
