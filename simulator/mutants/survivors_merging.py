@@ -102,6 +102,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "steps.mark_complete:_write_retry_files", "drop-1", "Deltas of other records; unit/test_step_mark_complete.py."
     ),
     # --- merge ---
+    gap("steps.merge:_edit", "ternary-1", _NO_JOURNAL),
     gap("steps.merge:_Attempt.write", "argument-3", _NO_JOURNAL),
     gap("steps.merge:_merge", "not-2", "A dead writer whom no merge of anything follows."),
     out(

@@ -41,6 +41,9 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.chunk:chunks", "compare-1 drop-3 arithmetic-1", _GROUPS),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    equivalent(
+        "stages.conclude:batch_faults", "bool-1", "A batch that was refused for capacity goes again in two parts."
+    ),
     out("stages.conclude:batch_faults", "compare-2", _ALONE),
     out("stages.conclude:_action", "ternary-1", "As `bool-1`: what there is is merged."),
     out("stages.conclude:_fallback", "argument-1", _ALONE),
@@ -133,6 +136,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.list_pending:listing", "compare-1", "Inline or by its key, the same batches are polled."),
     out("stages.list_pending:listing", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- mark_complete ---
+    out("stages.mark_complete:before_proof", "drop-3", f"{_TOLD}: who ended it; unit/test_stage_mark_complete.py."),
     out(
         "stages.mark_complete:retry_row",
         "ternary-1",
@@ -169,6 +173,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "stages.mark_complete:counts*", "*", f"{_TOLD}: how many batches were marked; unit/test_stage_mark_complete.py."
     ),
     # --- merge ---
+    gap(
+        "stages.merge:_join_window",
+        "drop-2",
+        "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
+    ),
     equivalent(
         "stages.merge:_stands_at", "compare-1", "Beyond the end it is held against the last id, which is smaller."
     ),
@@ -251,6 +260,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
     # --- streams ---
+    out("stages.streams:windows", "bool-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_joined", "compare-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:windows", "constant-3", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:rebatched", "drop-2 compare-1", "How many rows a batch has."),
@@ -268,6 +278,8 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:rebatched", "drop-3 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    equivalent("stages.submit:request_lines", "argument-1", "There are as many of each."),
+    out("stages.submit:_reach", "arithmetic-2", _SIZES),
     equivalent("stages.submit:_one", "bool-1", "The column is in one piece already."),
     out(
         "stages.submit:closed_roots.ended",

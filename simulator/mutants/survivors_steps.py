@@ -36,6 +36,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.batch_files:request_file", "*", _GONE),
     equivalent("steps.batch_files:_write_again", "bool-*", "Batch and settings say the same."),
     # --- call ---
+    out("steps.call:_normalize", "compare-1", "Listings too long for a workflow's state; aws/test_state_machine.py."),
     out("steps.call:_text", "*", _BAD_EVENT),
     out("steps.call:_number", "*", _BAD_EVENT),
     out("steps.call:_results", "*", _BAD_EVENT),
@@ -63,6 +64,11 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:download_checked", "drop-1", _GONE),
     gap("steps.context:download_checked", "drop-3", _DAMAGED_TWICE),
     # --- create ---
+    out(
+        "steps.create:finish",
+        "constant-1",
+        f"{_TOLD}: how many batches are created and wait; unit/test_step_create.py.",
+    ),
     out("steps.create:_known", "except-1", _NEWER),
     out("steps.create:_refused", "ternary-3", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
     equivalent("steps.create:_known", "constant-4", "Whether it is given up is not asked where it is known."),
@@ -163,6 +169,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    out("steps.poll:_read_register", "except-1", _NEWER),
     out("steps.poll:_read_register", "except-2", _GONE),
     gap("steps.poll:_result", "except-1", "A provider that refuses the key of a poll."),
     out("steps.poll:_store", "compare-1", _GONE),
