@@ -20,8 +20,7 @@ import attrs
 from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.backends.memory.job import Job
-from embedpipe.errors import CorruptData, EmbedpipeError, ProviderMismatch, Transient
-from embedpipe.layout import SEED
+from embedpipe.errors import EmbedpipeError, ProviderMismatch
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind, Record
 from embedpipe.retry import RetryPolicy
@@ -34,6 +33,7 @@ from simulator.kernel import SECOND_US, Actor, Overrun
 from simulator.oracle import Evidence, judged
 from simulator.points import points_of
 from simulator.scenarios import NEVER_ENDS, QUICK, Release, Scenario, Script
+from simulator.stops import may_stop, seemed_foreign
 from simulator.workflow import Workflow
 from simulator.world import World
 from verify.audit.api import check as audit
@@ -52,8 +52,6 @@ AGAIN_US: Final = 20 * SECOND_US
 MEMORY: Final = "/dev/shm"
 """Linux has files in memory there."""
 BETWEEN_S: Final = 1_200.0
-RECORDS: Final = SEED.records.rpartition("/")[2]
-"""The file of a batch's records."""
 
 
 class Verdict(StrEnum):
@@ -191,16 +189,8 @@ class _Run:
         return self._settled()
 
     def _may_stop(self, actor: Actor) -> bool:
-        """What passes, a provider that isn't ours, or a file that it can't do without and that came damaged.
-
-        That is the catalog, and to a submission the records that are open: all else costs one batch.
-        """
-        if not isinstance(actor.error, CorruptData):
-            return isinstance(actor.error, (Transient, ProviderMismatch))
-        struck = (strike.actor for strike in self.world.faults.struck if strike.fault is Fault.CORRUPT)
-        files = [SEED.catalog_file, *([RECORDS] if actor in self.submitters else [])]
-        named = any(file in actor.error.message for file in files)
-        return named and any(name.split("/")[0] == actor.name for name in struck)
+        stores, struck = self.world.stores, self.world.faults.struck
+        return may_stop(actor, struck, stores.provider.jobs, submits=actor in self.submitters)
 
     def _operate(self, at: int) -> None:
         """Submit, and again where the process died or could not go on, as somebody would who waits for it."""
@@ -306,7 +296,9 @@ class _Run:
         """Let everything happen: why this actor stopped, where it had no reason to. `_Unnamed`."""
         self.world.run()
         _refuse_unnamed(actor)
-        return None if actor.error is None or isinstance(actor.error, ProviderMismatch) else _stopped(actor)
+        foreign = seemed_foreign(self.world.faults.struck, self.world.stores.provider.jobs)
+        mistaken = isinstance(actor.error, ProviderMismatch) and foreign
+        return None if actor.error is None or mistaken else _stopped(actor)
 
     def _observed(self) -> Observed:
         stores = self.world.stores
