@@ -37,6 +37,8 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.chunk:process", "argument-1 argument-2", f"{_TOLD}; the hash of what is packed is looked at."),
     out("steps.chunk:mapped_delta", "drop-1 drop-2 drop-3", "Deltas of others; unit/test_step_poll.py."),
     # --- delta ---
+    equivalent("steps.delta:store", "bool-1", "Vectors, batch and settings say the same."),
+    equivalent("steps.delta:is_whole", "compare-1", "What is whole is made again, with the same retry set."),
     equivalent("steps.delta:_vector_batches", "constant-2", "Any negative length is the one that is left."),
     equivalent("steps.delta:store", "bool-2", "Batch and settings name the same model."),
     equivalent("steps.delta:_vector_batches", "drop-1", "All vectors are in one block: so few are."),
@@ -56,6 +58,16 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.journal:find", "*", _NEWER),
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- mark_complete ---
+    equivalent(
+        "steps.mark_complete:_groups",
+        "arithmetic-1 arithmetic-2 arithmetic-3 bool-1 bool-2 bool-3 compare-1 constant-1 drop-3",
+        "How many batches are proven together.",
+    ),
+    out(
+        "steps.mark_complete:_mark_group",
+        "drop-2 drop-3",
+        f"{_TOLD}: why a batch is not ended; unit/test_step_mark_complete.py.",
+    ),
     equivalent("steps.mark_complete:_needed", "call-1", "A set of ids has no order."),
     gap("steps.mark_complete:_end", "except-2", "A record file that comes damaged when a retry is made of it."),
     out(
@@ -63,22 +75,12 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "drop-3",
         f"{_TOLD}: what an execution did with each batch; unit/test_step_mark_complete.py.",
     ),
-    out(
-        "steps.mark_complete:_mark_group",
-        "drop-2",
-        f"{_TOLD}: why a batch is not ended; unit/test_step_mark_complete.py.",
-    ),
     equivalent("steps.mark_complete:_lacking", "argument-4 constant-1", "How much is looked at at a time."),
     equivalent("steps.mark_complete:_mark_group", "argument-1 constant-1", "There are as many of each."),
     out(
         "steps.mark_complete:_unproven",
         "argument-1 constant-1",
         f"{_TOLD}: how a run ends; protocol/test_true_endings.py.",
-    ),
-    equivalent(
-        "steps.mark_complete:_groups",
-        "arithmetic-2 bool-1 bool-2 compare-1 constant-1 drop-3",
-        "How many batches are proven together.",
     ),
     equivalent("steps.mark_complete:_lacking", "argument-1", "All have the same columns."),
     out("steps.mark_complete:mark_complete", "drop-1", "A call of whoever wants to stop; cli/test_work.py."),
@@ -110,9 +112,10 @@ MERGING: Final[tuple[Survivor, ...]] = (
         f"{_TOLD}: whether a row had ended; unit/test_stage_mark_complete.py.",
     ),
     # --- merge ---
+    equivalent("steps.merge:final_merge", "arithmetic-1 compare-1 not-1", "One group a call: more calls do the same."),
     equivalent(
         "steps.merge:_gather",
-        "arithmetic-1 constant-1 drop-3",
+        "arithmetic-1 compare-2 constant-1 drop-3",
         "How many chunks are merged together: the same rows are.",
     ),
     equivalent("steps.merge:_merge", "compare-2", "One moment sooner or later."),
@@ -143,7 +146,6 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "constant-4 not-1",
         "As the planted bugs of winner and loser: the proof is made against what is published.",
     ),
-    equivalent("steps.merge:final_merge", "arithmetic-1 not-1", "One group a call: more calls do the same."),
     out("steps.merge:final_merge", "drop-1", "A call of whoever wants to stop; cli/test_work.py."),
     out("steps.merge:final_merge", "bool-2", "A word for state machines; aws/test_state_machine.py."),
     gap("steps.merge:_gather", "drop-1", _NO_JOURNAL),

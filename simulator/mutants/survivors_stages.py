@@ -35,11 +35,13 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     out("stages.admission:*", "*", "No scenario limits what is open at once; unit/test_stage_admission.py."),
     # --- chunk ---
+    equivalent("stages.chunk:chunked", "compare-1 ternary-1", "Inline or by its key, the same chunks are packed."),
     equivalent("stages.chunk:chunks", "arithmetic-1 compare-1 constant-3 drop-3", _GROUPS),
-    equivalent("stages.chunk:chunked", "compare-1", "Inline or by its key, the same chunks are packed."),
     equivalent("stages.chunk:deltas", "bool-1 compare-2", "A delta without vectors adds no row."),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
+    out("stages.conclude:refused_for_size", "bool-1 call-1 compare-1 compare-2", _ALONE),
+    equivalent("stages.conclude:batch_faults", "constant-8", "What is rejected goes into no retry batch."),
     equivalent(
         "stages.conclude:batch_faults", "bool-1", "A batch that was refused for capacity goes again in two parts."
     ),
@@ -47,7 +49,6 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.conclude:_action", "ternary-1", "As `bool-1`: what there is is merged."),
     out("stages.conclude:_fallback", "argument-1", _ALONE),
     out("stages.conclude:batch_faults", "bool-2 bool-4", f"{_TOLD}: the word of a reason; unit/test_stage_fates.py."),
-    out("stages.conclude:refused_for_size", "bool-1 compare-1 compare-2", _ALONE),
     out("stages.conclude:_action", "compare-1 not-1", "As `bool-1`."),
     equivalent("stages.conclude:was_alone", "break-1", "Older ones are looked at, and each is too old."),
     gap(
@@ -95,6 +96,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     out("stages.creation:next_try", "*", "As `held_back`."),
     # --- fold ---
+    out("stages.fold:judge", "compare-1 ternary-1", f"{_TOLD}: a reason; unit/test_stage_fates.py."),
     equivalent("stages.fold:Fold.take", "compare-5 compare-6 constant-8 drop-2", _LATER),
     equivalent("stages.fold:settled", "bool-1 compare-1 compare-2 constant-1 constant-2", _LATER),
     out("stages.fold:judge", "bool-2", "No line speaks of a full queue here; unit/test_stage_fates.py."),
@@ -104,7 +106,6 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "bool-4",
         "Lines of a status above 500, or with a vector that is none; unit/test_stage_fates.py.",
     ),
-    out("stages.fold:judge", "ternary-1", f"{_TOLD}: a reason; unit/test_stage_fates.py."),
     out("stages.fold:judge", "constant-2", "No line has the status 500; unit/test_stage_fates.py."),
     out("stages.fold:Fold.__init__", "constant-*", f"{_TOLD}: counts of odd lines; unit/test_stage_fates.py."),
     out("stages.fold:Fold.take", "constant-1 constant-4 drop-1 drop-3", f"{_TOLD}: counts of odd lines."),
@@ -165,6 +166,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- merge ---
     gap(
         "stages.merge:_join_window",
+        "condition-1 drop-1",
+        "A dead writer whose delta can't be read, so that nothing is trusted, and an older text that is merged first.",
+    ),
+    gap(
+        "stages.merge:_join_window",
         "arithmetic-2 drop-2",
         "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
     ),
@@ -189,11 +195,6 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.merge:_join_window", "arithmetic-4", "A version more, with the same rows."),
     out("stages.merge:Counts*", "arithmetic-1 arithmetic-2 arithmetic-4 constant-*", f"{_TOLD}: counts of a merge."),
     out("stages.merge:join", "continue-1 drop-1", f"{_LONG}; unit/test_stage_merge.py."),
-    gap(
-        "stages.merge:_join_window",
-        "condition-1",
-        "A dead writer whose delta can't be read, so that nothing is trusted, and an older text that is merged first.",
-    ),
     out("stages.merge:_join_window", "arithmetic-5", f"{_TOLD}: how many are replaced, where one is changed at all."),
     equivalent(
         "stages.merge:_compare_claims", "compare-3", "An equal claim is merged again with its own text and vector."
@@ -245,6 +246,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
     # --- streams ---
+    out("stages.streams:_Head.read", "compare-2 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:windows", "bool-1 constant-3 drop-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_joined", "compare-1 constant-1", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:rebatched", "compare-1 constant-1 drop-2", "How many rows a batch has."),
@@ -253,12 +255,17 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_read_on", "bool-2", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.read", "drop-1", "A stream that goes back; unit/test_stage_streams.py."),
     equivalent("stages.streams:_Head.__init__", "drop-1", "Who needs the first batch reads it."),
-    out("stages.streams:_Head.read", "constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:_Head.read", "constant-4", "How much is read at a time."),
     out("stages.streams:rebatched", "constant-2 drop-3", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.take", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    out("stages.submit:_reach", "arithmetic-1", f"{_LONG}; unit/test_stage_submit.py."),
+    equivalent(
+        "stages.submit:next_head",
+        "constant-1 constant-2",
+        "Where sequences begin says nothing: only their order counts.",
+    ),
     out(
         "stages.submit:_reach",
         "argument-1 argument-2 arithmetic-2 arithmetic-3 call-1 condition-1 constant-1 not-1",
@@ -288,7 +295,6 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent(
         "stages.submit:pieces", "arithmetic-3 constant-1 constant-3", "How parts are numbered: each has its own."
     ),
-    equivalent("stages.submit:next_head", "constant-1", "Where sequences begin says nothing: only their order counts."),
     out("stages.submit:unique", "*", _DOUBLED),
     out("stages.submit:_refuse_double", "*", _DOUBLED),
     out("stages.submit:request_bytes", "*", _SIZES),

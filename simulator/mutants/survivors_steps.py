@@ -67,6 +67,14 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:read_head", "*", "A ledger of other hands; protocol/test_true_endings.py."),
     out("steps.context:healthy_rows", "*", "Rows that are damaged; property/test_damage.py."),
     # --- create ---
+    gap(
+        "steps.create:_listed",
+        "compare-1 drop-1",
+        "An index that stays behind for all of a run; unit/test_step_create.py has it.",
+    ),
+    equivalent(
+        "steps.create:_created", "drop-1", "The row is CREATING still, and its batch is searched for and found."
+    ),
     out(
         "steps.create:finish",
         "compare-3 compare-4 compare-5 compare-6 constant-1 drop-3 drop-4 drop-5",
@@ -95,11 +103,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.create:_known", "bool-1", f"{_TOLD}: the provider's word, until the next poll."),
     out("steps.create:finish", "condition-1", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
     equivalent("steps.create:_in_list", "drop-1 not-1 ternary-1", "The poll searches again: only time is lost."),
-    gap(
-        "steps.create:_listed",
-        "compare-1",
-        "An index that stays behind for all of a run; unit/test_step_create.py has it.",
-    ),
     out("steps.create:_known", "constant-1 except-2", _GONE),
     out("steps.create:_refused", "ternary-2", "How long a batch that was refused waits; unit/test_step_create.py."),
     equivalent(
@@ -163,6 +166,9 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    out("steps.poll:poll", "compare-5", _SEEDS),
+    gap("steps.poll:_asking_provider", "drop-2 except-1", "A provider that refuses the key of a poll."),
+    gap("steps.poll:_without_name", "not-2", "A create without an answer, searched for in a project that is not ours."),
     equivalent(
         "steps.poll:_read_file", "constant-1 constant-3", "The counts say the same of a file that is not there."
     ),
@@ -200,7 +206,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
         "argument-3",
         "As the planted bug `register_unconditional`: a poll that is overtaken by one of another end.",
     ),
-    gap("steps.poll:_asking_provider", "drop-2", "A provider that refuses the key of a poll."),
     equivalent("steps.poll:_collect", "compare-2", "A batch without output waits for its time."),
     out(
         "steps.poll:_concluded",
@@ -222,6 +227,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("steps.spill:_batch_rows", "*", "How many rows are in memory at a time: the same come."),
     # --- submit ---
+    equivalent("steps.submit:_PartFiles.write", "drop-2", "The request file is made again from the records."),
     out("steps.submit:_write_parts.fresh", "drop-2", f"{_TOLD}: how many records were skipped."),
     out("steps.submit:submit", "drop-1", "A callback of the command line; cli/test_work.py."),
     gap(
