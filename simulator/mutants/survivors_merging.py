@@ -58,6 +58,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.journal:find", "*", _NEWER),
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- mark_complete ---
+    equivalent("steps.mark_complete:_put_once", "drop-4", "Temporary files go with their folder."),
     equivalent(
         "steps.mark_complete:_groups",
         "arithmetic-1 arithmetic-2 arithmetic-3 bool-1 bool-2 bool-3 compare-1 constant-1 drop-3",
@@ -188,6 +189,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.merge:check_published", "*", "A collection that has lost rows; protocol/test_lost_objects.py."),
     out("steps.merge:_Attempt.write.taken", "*", _MERGE_TIME),
     # --- upsert ---
+    out("steps.upsert:to_vector_rows", "bool-1", "No record has metadata here; property/test_pipeline.py."),
     equivalent("steps.upsert:to_vector_rows", "constant-1", "Any negative length is the one that is left."),
     out("steps.upsert:read_back", "*", "A collection that keeps less than it says; contract/test_vector_store.py."),
 )

@@ -35,8 +35,8 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     out("stages.admission:*", "*", "No scenario limits what is open at once; unit/test_stage_admission.py."),
     # --- chunk ---
+    equivalent("stages.chunk:chunks", "arithmetic-1 compare-1 compare-2 constant-1 constant-3 drop-3", _GROUPS),
     equivalent("stages.chunk:chunked", "compare-1 ternary-1", "Inline or by its key, the same chunks are packed."),
-    equivalent("stages.chunk:chunks", "arithmetic-1 compare-1 constant-3 drop-3", _GROUPS),
     equivalent("stages.chunk:deltas", "bool-1 compare-2", "A delta without vectors adds no row."),
     out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
@@ -205,6 +205,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "A pointer whose write succeeded unheard, and a later version built on it before it is read again.",
     ),
     # --- normalize ---
+    out(
+        "stages.normalize:unreadable",
+        "compare-1",
+        f"{_TOLD}: which results can't be read; unit/test_stage_normalize.py.",
+    ),
     out("stages.normalize:one", "compare-3", "Results that a Map hands over whole; protocol/test_deployed_seed.py."),
     out("stages.normalize:one", "bool-1", "Registers of others; unit/test_stage_normalize.py."),
     out(
@@ -244,11 +249,16 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "From when on a batch that is not shown counts as unknown; unit/test_stage_poll.py.",
     ),
     # --- proof ---
-    gap("stages.proof:_proven", "compare-1", "As the planted bug `older_claim_proves`, which takes some 300 runs."),
+    gap(
+        "stages.proof:_proven",
+        "arithmetic-2 compare-1",
+        "As the planted bug `older_claim_proves`, which takes some 300 runs.",
+    ),
     # --- streams ---
+    equivalent("stages.streams:_read_on", "constant-1", "How much is read at a time."),
+    out("stages.streams:_joined", "compare-1 constant-1 ternary-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.read", "compare-2 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:windows", "bool-1 constant-3 drop-1", f"{_LONG}; unit/test_stage_streams.py."),
-    out("stages.streams:_joined", "compare-1 constant-1", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:rebatched", "compare-1 constant-1 drop-2", "How many rows a batch has."),
     equivalent("stages.streams:_read_on", "drop-3", "Windows are cut more often: the same rows come."),
     equivalent("stages.streams:ascends", "constant-2", "What is in order is sorted again."),
@@ -260,6 +270,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_Head.take", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    out(
+        "stages.submit:_request",
+        "argument-3 argument-4 ternary-1",
+        "The provider here gives what a request does not ask for, too; unit/test_stage_submit.py.",
+    ),
     out("stages.submit:_reach", "arithmetic-1", f"{_LONG}; unit/test_stage_submit.py."),
     equivalent(
         "stages.submit:next_head",
@@ -284,11 +299,6 @@ STAGES: Final[tuple[Survivor, ...]] = (
     equivalent("stages.submit:_reach", "compare-1", "A part that is full ends at once, or before the next record."),
     out("stages.submit:new_drafts", "continue-1", f"{_LONG}; unit/test_stage_submit.py."),
     out("stages.submit:new_drafts", "arithmetic-1", f"{_TOLD}: how many records are skipped."),
-    out(
-        "stages.submit:_request",
-        "argument-3 argument-4",
-        "The provider here gives what a request does not ask for, too; unit/test_stage_submit.py.",
-    ),
     out("stages.submit:_Open", "constant-2 constant-3", _SIZES),
     out("stages.submit:pieces", "arithmetic-1 arithmetic-2 drop-1 drop-3 drop-4", _SIZES),
     equivalent("stages.submit:pieces", "argument-2", "The numbers are small enough for either type."),

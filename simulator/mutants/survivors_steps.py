@@ -67,6 +67,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:read_head", "*", "A ledger of other hands; protocol/test_true_endings.py."),
     out("steps.context:healthy_rows", "*", "Rows that are damaged; property/test_damage.py."),
     # --- create ---
+    out("steps.create:finish", "bool-2 drop-6", "How long batches wait, told to an alarm; aws/test_alarms.py."),
     gap(
         "steps.create:_listed",
         "compare-1 drop-1",
@@ -94,7 +95,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
         "except-3",
         "A request file that is damaged or refused; protocol/test_lost_objects.py.",
     ),
-    out("steps.create:finish", "bool-2", "How long batches wait, told to an alarm; aws/test_alarms.py."),
     out("steps.create:_created", "constant-1 constant-3", f"{_TOLD}: how many batches are created."),
     out("steps.create:_create_one", "drop-1 except-1", _NEWER),
     equivalent(
@@ -227,6 +227,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("steps.spill:_batch_rows", "*", "How many rows are in memory at a time: the same come."),
     # --- submit ---
+    equivalent("steps.submit:_claim", "constant-6", "Where sequences begin says nothing: only their order counts."),
     equivalent("steps.submit:_PartFiles.write", "drop-2", "The request file is made again from the records."),
     out("steps.submit:_write_parts.fresh", "drop-2", f"{_TOLD}: how many records were skipped."),
     out("steps.submit:submit", "drop-1", "A callback of the command line; cli/test_work.py."),
