@@ -22,6 +22,7 @@ _MANY_ROWS: Final = "How many records are held or written at a time: none of it 
 
 MERGING: Final[tuple[Survivor, ...]] = (
     # --- chunk ---
+    out("steps.chunk:split", "bool-1", "A word for state machines; aws/test_state_machine.py."),
     gap(
         "steps.chunk:split", "argument-3 constant-1", "As the planted bug `chunks_replaced`: two calls delivered twice."
     ),
@@ -113,6 +114,8 @@ MERGING: Final[tuple[Survivor, ...]] = (
         f"{_TOLD}: whether a row had ended; unit/test_stage_mark_complete.py.",
     ),
     # --- merge ---
+    equivalent("steps.merge:final_merge", "compare-2", "One moment sooner or later."),
+    out("steps.merge:_Attempt._upsert", "arithmetic-1", f"{_TOLD}: how far a merge is."),
     equivalent("steps.merge:final_merge", "arithmetic-1 compare-1 not-1", "One group a call: more calls do the same."),
     equivalent(
         "steps.merge:_gather",
@@ -189,7 +192,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.merge:check_published", "*", "A collection that has lost rows; protocol/test_lost_objects.py."),
     out("steps.merge:_Attempt.write.taken", "*", _MERGE_TIME),
     # --- upsert ---
-    out("steps.upsert:to_vector_rows", "bool-1", "No record has metadata here; property/test_pipeline.py."),
+    out("steps.upsert:to_vector_rows", "bool-1", "No record has metadata here; cli/test_work.py."),
     equivalent("steps.upsert:to_vector_rows", "constant-1", "Any negative length is the one that is left."),
     out("steps.upsert:read_back", "*", "A collection that keeps less than it says; contract/test_vector_store.py."),
 )

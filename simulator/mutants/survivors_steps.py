@@ -44,6 +44,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.call:_results", "*", _BAD_EVENT),
     out("steps.call:_submit", "*", "Submissions come from the command line here; aws/test_handlers.py."),
     # --- context ---
+    out("steps.context:_published_version", "compare-1", "A pointer that is lost; protocol/test_lost_objects.py."),
     equivalent("steps.context:Context.scratch", "bool-1", "The system's place is the default of both."),
     gap(
         "steps.context:read_base",
