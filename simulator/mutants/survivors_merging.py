@@ -59,6 +59,9 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.journal:find", "*", _NEWER),
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- mark_complete ---
+    out(
+        "steps.mark_complete:_put_once", "argument-1 drop-3", "Retries of other hands; unit/test_step_mark_complete.py."
+    ),
     equivalent("steps.mark_complete:_put_once", "drop-4", "Temporary files go with their folder."),
     equivalent(
         "steps.mark_complete:_groups",
@@ -102,7 +105,6 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "compare-1",
         "Deltas of other records than the batch's; unit/test_step_mark_complete.py.",
     ),
-    out("steps.mark_complete:_put_once", "drop-3", "Retries of other hands; unit/test_step_mark_complete.py."),
     out(
         "steps.mark_complete:_write_retry_files", "drop-1", "Deltas of other records; unit/test_step_mark_complete.py."
     ),
@@ -114,8 +116,9 @@ MERGING: Final[tuple[Survivor, ...]] = (
         f"{_TOLD}: whether a row had ended; unit/test_stage_mark_complete.py.",
     ),
     # --- merge ---
+    out("steps.merge:_merge_once", "drop-1", "One model submits here; protocol/test_lost_objects.py."),
     equivalent("steps.merge:final_merge", "compare-2", "One moment sooner or later."),
-    out("steps.merge:_Attempt._upsert", "arithmetic-1", f"{_TOLD}: how far a merge is."),
+    out("steps.merge:_Attempt._upsert", "arithmetic-1 call-1", f"{_TOLD}: how far a merge is."),
     equivalent("steps.merge:final_merge", "arithmetic-1 compare-1 not-1", "One group a call: more calls do the same."),
     equivalent(
         "steps.merge:_gather",
@@ -144,7 +147,6 @@ MERGING: Final[tuple[Survivor, ...]] = (
     gap("steps.merge:_Outcome", "constant-1", "An execution none of whose chunks could be packed."),
     out("steps.merge:final_merge", "drop-2", f"{_TOLD}: counts of a merge."),
     out("steps.merge:_edit", "drop-1", f"{_TOLD}: what is left out."),
-    out("steps.merge:_Attempt._upsert", "call-1", f"{_TOLD}: how far a merge is."),
     equivalent(
         "steps.merge:_Attempt.publish",
         "constant-4 not-1",

@@ -255,10 +255,10 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "As the planted bug `older_claim_proves`, which takes some 300 runs.",
     ),
     # --- streams ---
+    out("stages.streams:windows", "bool-1 constant-2 constant-3 drop-1", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:_read_on", "constant-1", "How much is read at a time."),
     out("stages.streams:_joined", "compare-1 constant-1 ternary-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.read", "compare-2 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
-    out("stages.streams:windows", "bool-1 constant-3 drop-1", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:rebatched", "compare-1 constant-1 drop-2", "How many rows a batch has."),
     equivalent("stages.streams:_read_on", "drop-3", "Windows are cut more often: the same rows come."),
     equivalent("stages.streams:ascends", "constant-2", "What is in order is sorted again."),

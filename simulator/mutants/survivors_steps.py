@@ -44,6 +44,11 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.call:_results", "*", _BAD_EVENT),
     out("steps.call:_submit", "*", "Submissions come from the command line here; aws/test_handlers.py."),
     # --- context ---
+    equivalent(
+        "steps.context:rows_and_retries",
+        "compare-1",
+        "An entry that had a retry stays in the ledger; what it claims is in the catalog, too.",
+    ),
     out("steps.context:_published_version", "compare-1", "A pointer that is lost; protocol/test_lost_objects.py."),
     equivalent("steps.context:Context.scratch", "bool-1", "The system's place is the default of both."),
     gap(
