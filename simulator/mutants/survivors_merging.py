@@ -60,14 +60,16 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- mark_complete ---
     out(
-        "steps.mark_complete:_put_once", "argument-1 drop-3", "Retries of other hands; unit/test_step_mark_complete.py."
+        "steps.mark_complete:_put_once",
+        "argument-1 constant-1 drop-3",
+        "Retries of other hands; unit/test_step_mark_complete.py.",
     ),
-    equivalent("steps.mark_complete:_put_once", "drop-4", "Temporary files go with their folder."),
     equivalent(
         "steps.mark_complete:_groups",
-        "arithmetic-1 arithmetic-2 arithmetic-3 bool-1 bool-2 bool-3 compare-1 constant-1 drop-3",
+        "arithmetic-1 arithmetic-2 arithmetic-3 bool-1 bool-2 bool-3 compare-1 constant-1 constant-3 drop-3",
         "How many batches are proven together.",
     ),
+    equivalent("steps.mark_complete:_put_once", "drop-4", "Temporary files go with their folder."),
     out(
         "steps.mark_complete:_mark_group",
         "drop-2 drop-3",
@@ -108,6 +110,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out(
         "steps.mark_complete:_write_retry_files", "drop-1", "Deltas of other records; unit/test_step_mark_complete.py."
     ),
+    out("steps.mark_complete:_report", "*", f"{_TOLD}: a line of the log; aws/test_alarms.py."),
     out("steps.mark_complete:_gather", "*", f"{_SEEDS[:-1]}, unit/test_step_mark_complete.py."),
     out("steps.mark_complete:_check_sum", "*", "Deltas that don't add up; unit/test_step_mark_complete.py."),
     out(

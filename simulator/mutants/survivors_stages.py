@@ -165,6 +165,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     # --- merge ---
     gap(
+        "stages.merge:_compare_claims",
+        "arithmetic-3 compare-4 compare-5",
+        "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
+    ),
+    gap(
         "stages.merge:_join_window",
         "condition-1 drop-1",
         "A dead writer whose delta can't be read, so that nothing is trusted, and an older text that is merged first.",
@@ -182,11 +187,6 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     out("stages.merge:Counts*", "arithmetic-3", f"{_TOLD}: counts of a merge; unit/test_stage_merge.py."),
     out("stages.merge:_join_window", "arithmetic-6", f"{_TOLD}: how many are superseded; unit/test_stage_merge.py."),
-    gap(
-        "stages.merge:_compare_claims",
-        "compare-4 compare-5",
-        "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
-    ),
     gap(
         "stages.merge:_join_window",
         "arithmetic-3",

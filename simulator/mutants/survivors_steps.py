@@ -46,8 +46,8 @@ STEPS: Final[tuple[Survivor, ...]] = (
     # --- context ---
     equivalent(
         "steps.context:rows_and_retries",
-        "compare-1",
-        "An entry that had a retry stays in the ledger; what it claims is in the catalog, too.",
+        "compare-1 drop-1",
+        "What has ended stays in the ledger; what it claims is in the catalog, too.",
     ),
     out("steps.context:_published_version", "compare-1", "A pointer that is lost; protocol/test_lost_objects.py."),
     equivalent("steps.context:Context.scratch", "bool-1", "The system's place is the default of both."),
@@ -73,6 +73,12 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:read_head", "*", "A ledger of other hands; protocol/test_true_endings.py."),
     out("steps.context:healthy_rows", "*", "Rows that are damaged; property/test_damage.py."),
     # --- create ---
+    out("steps.create:finish", "condition-1 drop-7", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
+    gap(
+        "steps.create:_known",
+        "compare-2 compare-3",
+        "A create that is given up as lost, and whose refusal is heard after that.",
+    ),
     out("steps.create:finish", "bool-2 drop-6", "How long batches wait, told to an alarm; aws/test_alarms.py."),
     gap(
         "steps.create:_listed",
@@ -107,7 +113,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
         "steps.create:_create_one", "except-2", "A fault that passes is called a refusal: the next execution creates."
     ),
     out("steps.create:_known", "bool-1", f"{_TOLD}: the provider's word, until the next poll."),
-    out("steps.create:finish", "condition-1", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
     equivalent("steps.create:_in_list", "drop-1 not-1 ternary-1", "The poll searches again: only time is lost."),
     out("steps.create:_known", "constant-1 except-2", _GONE),
     out("steps.create:_refused", "ternary-2", "How long a batch that was refused waits; unit/test_step_create.py."),
@@ -124,9 +129,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     equivalent("steps.create:_create", "bool-1", "An input file is uploaded once more."),
     equivalent("steps.create:_create", "except-1", "Who loses the race is counted as refused, and creates nothing."),
     out("steps.create:_create", "argument-1 constant-1 ternary-1", _LOST_ROW),
-    gap(
-        "steps.create:_known", "compare-3", "A create that is given up as lost, and whose refusal is heard after that."
-    ),
     equivalent(
         "steps.create:_call_create",
         "except-1",
@@ -172,6 +174,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    gap("steps.poll:_collect", "not-1", "An output file that is counted and never named, until its time is over."),
     out("steps.poll:poll", "compare-5", _SEEDS),
     gap("steps.poll:_asking_provider", "drop-2 except-1", "A provider that refuses the key of a poll."),
     gap("steps.poll:_without_name", "not-2", "A create without an answer, searched for in a project that is not ours."),
