@@ -59,15 +59,15 @@ MERGING: Final[tuple[Survivor, ...]] = (
     out("steps.journal:find", "*", _NEWER),
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
     # --- mark_complete ---
+    equivalent(
+        "steps.mark_complete:_groups",
+        "arithmetic-1 arithmetic-2 arithmetic-3 bool-1 bool-2 bool-3 compare-1 constant-1 constant-2 constant-3 drop-3",
+        "How many batches are proven together.",
+    ),
     out(
         "steps.mark_complete:_put_once",
         "argument-1 constant-1 drop-3",
         "Retries of other hands; unit/test_step_mark_complete.py.",
-    ),
-    equivalent(
-        "steps.mark_complete:_groups",
-        "arithmetic-1 arithmetic-2 arithmetic-3 bool-1 bool-2 bool-3 compare-1 constant-1 constant-3 drop-3",
-        "How many batches are proven together.",
     ),
     equivalent("steps.mark_complete:_put_once", "drop-4", "Temporary files go with their folder."),
     out(

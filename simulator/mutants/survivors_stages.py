@@ -221,6 +221,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.normalize:with_own_name", "*", "Registers of the seed's form; protocol/test_deployed_seed.py."),
     out("stages.normalize:check_provider", "*", _STRANGE),
     # --- poll ---
+    out("stages.poll:waiting_since", "except-1", "A register with a time that is none; unit/test_stage_poll.py."),
     gap("stages.poll:search_overdue", "bool-1", "A create that is under way when its batch was submitted long ago."),
     out(
         "stages.poll:search_overdue", "bool-2", "A clock that is behind the one which created; unit/test_stage_poll.py."

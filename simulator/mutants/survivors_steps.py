@@ -174,6 +174,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    equivalent("steps.poll:poll", "compare-3", "What is whole is made again, with the same retry set."),
     gap("steps.poll:_collect", "not-1", "An output file that is counted and never named, until its time is over."),
     out("steps.poll:poll", "compare-5", _SEEDS),
     gap("steps.poll:_asking_provider", "drop-2 except-1", "A provider that refuses the key of a poll."),
@@ -236,7 +237,10 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("steps.spill:_batch_rows", "*", "How many rows are in memory at a time: the same come."),
     # --- submit ---
-    equivalent("steps.submit:_claim", "constant-6", "Where sequences begin says nothing: only their order counts."),
+    equivalent(
+        "steps.submit:_claim", "arithmetic-1 constant-6", "Where sequences begin says nothing: only their order counts."
+    ),
+    out("steps.submit:_write_parts.fresh", "arithmetic-1 drop-1", f"{_TOLD}: how many records there were."),
     equivalent("steps.submit:_PartFiles.write", "drop-2", "The request file is made again from the records."),
     out("steps.submit:_write_parts.fresh", "drop-2", f"{_TOLD}: how many records were skipped."),
     out("steps.submit:submit", "drop-1", "A callback of the command line; cli/test_work.py."),
@@ -265,7 +269,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.submit:_claim", "drop-3", _MODEL),
     equivalent("steps.submit:_standing", "call-1", "A set of ids has no order."),
     out("steps.submit:_write_parts", "constant-1", f"{_TOLD}: how many records were skipped."),
-    out("steps.submit:_write_parts.fresh", "drop-1", f"{_TOLD}: how many records there were."),
     equivalent("steps.submit:_store_part", "drop-1", "The request file is made again from the records."),
     equivalent("steps.submit:_store_part", "drop-3 drop-4", "Temporary files go with their folder."),
     out("steps.submit:_within_limits", "*", _TOKENS),
