@@ -35,10 +35,10 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     out("stages.admission:*", "*", "No scenario limits what is open at once; unit/test_stage_admission.py."),
     # --- chunk ---
+    out("stages.chunk:chunked", "constant-1 not-1", "A word for state machines; aws/test_state_machine.py."),
     equivalent("stages.chunk:chunks", "arithmetic-1 compare-1 compare-2 constant-1 constant-3 drop-3", _GROUPS),
     equivalent("stages.chunk:chunked", "compare-1 ternary-1", "Inline or by its key, the same chunks are packed."),
     equivalent("stages.chunk:deltas", "bool-1 compare-2", "A delta without vectors adds no row."),
-    out("stages.chunk:chunked", "not-1", "A word for state machines; aws/test_state_machine.py."),
     # --- conclude ---
     out("stages.conclude:refused_for_size", "bool-1 call-1 compare-1 compare-2", _ALONE),
     equivalent("stages.conclude:batch_faults", "constant-8", "What is rejected goes into no retry batch."),
@@ -256,8 +256,8 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "As the planted bug `older_claim_proves`, which takes some 300 runs.",
     ),
     # --- streams ---
+    equivalent("stages.streams:_read_on", "compare-1 constant-1", "How much is read at a time."),
     out("stages.streams:windows", "bool-1 constant-2 constant-3 drop-1", f"{_LONG}; unit/test_stage_streams.py."),
-    equivalent("stages.streams:_read_on", "constant-1", "How much is read at a time."),
     out("stages.streams:_joined", "compare-1 constant-1 ternary-1", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_Head.read", "compare-2 constant-2", f"{_LONG}; unit/test_stage_streams.py."),
     equivalent("stages.streams:rebatched", "compare-1 constant-1 drop-2", "How many rows a batch has."),

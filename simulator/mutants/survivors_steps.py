@@ -35,6 +35,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.batch_files:records_file", "*", _GONE),
     out("steps.batch_files:request_file", "*", _GONE),
     # --- call ---
+    out("steps.call:_final_merge", "argument-2", "A merge that runs out of its time; unit/test_merge_budget.py."),
     out("steps.call:_normalize", "compare-1", "Listings too long for a workflow's state; aws/test_state_machine.py."),
     out("steps.call:_normalize", "drop-1", _BAD_EVENT),
     out("steps.call:_normalize", "argument-2", _SEEDS),
@@ -174,14 +175,16 @@ STEPS: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.normalize:_manifest", "*", "An execution without a listing; aws/test_handlers.py."),
     # --- poll ---
+    equivalent(
+        "steps.poll:_read_file",
+        "constant-1 constant-2 constant-3",
+        "The counts say the same of a file that is not there.",
+    ),
     equivalent("steps.poll:poll", "compare-3", "What is whole is made again, with the same retry set."),
     gap("steps.poll:_collect", "not-1", "An output file that is counted and never named, until its time is over."),
     out("steps.poll:poll", "compare-5", _SEEDS),
     gap("steps.poll:_asking_provider", "drop-2 except-1", "A provider that refuses the key of a poll."),
     gap("steps.poll:_without_name", "not-2", "A create without an answer, searched for in a project that is not ours."),
-    equivalent(
-        "steps.poll:_read_file", "constant-1 constant-3", "The counts say the same of a file that is not there."
-    ),
     out("steps.poll:_read_register", "drop-1 except-1", _NEWER),
     out("steps.poll:_read_register", "except-2", _GONE),
     gap("steps.poll:_result", "except-1", "A provider that refuses the key of a poll."),
