@@ -96,6 +96,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     out("stages.creation:next_try", "*", "As `held_back`."),
     # --- fold ---
+    gap("stages.fold:Fold.take", "constant-3 drop-6 drop-7 drop-9", _DOUBLE_AND_LATE),
     out("stages.fold:judge", "compare-1 ternary-1", f"{_TOLD}: a reason; unit/test_stage_fates.py."),
     equivalent("stages.fold:Fold.take", "compare-5 compare-6 constant-8 drop-2", _LATER),
     equivalent("stages.fold:settled", "bool-1 compare-1 compare-2 constant-1 constant-2", _LATER),
@@ -115,7 +116,6 @@ STAGES: Final[tuple[Survivor, ...]] = (
         "compare-3 constant-7",
         "The first line of a file twice, at a time when another line of the same file is still to come.",
     ),
-    gap("stages.fold:Fold.take", "constant-3 drop-7 drop-9", _DOUBLE_AND_LATE),
     equivalent("stages.fold:Fold.accounted", "arithmetic-1", _LATER),
     gap("stages.fold:settled", "arithmetic-1", _DOUBLE_AND_LATE),
     out("stages.fold:Fold.notes", "*", f"{_TOLD}: what was odd; unit/test_stage_fates.py."),
@@ -271,6 +271,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     out("stages.streams:_Head.take", "*", f"{_LONG}; unit/test_stage_streams.py."),
     out("stages.streams:_count_below", "*", f"{_LONG}; unit/test_stage_streams.py."),
     # --- submit ---
+    out("stages.submit:_Body", "constant-1", "What a request has that says nothing; unit/test_stage_submit.py."),
     out(
         "stages.submit:_request",
         "argument-3 argument-4 ternary-1",

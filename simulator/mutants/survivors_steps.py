@@ -45,6 +45,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.call:_results", "*", _BAD_EVENT),
     out("steps.call:_submit", "*", "Submissions come from the command line here; aws/test_handlers.py."),
     # --- context ---
+    out("steps.context:read_base", "bool-2 drop-*", _GONE),
     equivalent(
         "steps.context:rows_and_retries",
         "compare-1 drop-1",
@@ -65,7 +66,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:read_delta", "except-1", "A register that names what is no delta; unit/test_step_poll.py."),
     gap("steps.context:download_catalog", "drop-3", _DAMAGED_TWICE),
     out("steps.context:root_id", "drop-2", "A store that has not what was written; contract/test_blob_store.py."),
-    out("steps.context:read_base", "drop-*", _GONE),
     out("steps.context:read_result", "drop-1", _GONE),
     out("steps.context:read_delta", "compare-1 drop-*", _GONE),
     out("steps.context:download_checked", "drop-1", _GONE),
@@ -74,6 +74,7 @@ STEPS: Final[tuple[Survivor, ...]] = (
     out("steps.context:read_head", "*", "A ledger of other hands; protocol/test_true_endings.py."),
     out("steps.context:healthy_rows", "*", "Rows that are damaged; property/test_damage.py."),
     # --- create ---
+    out("steps.create:_refused", "argument-1", "An input file that the provider forgot; unit/test_step_create.py."),
     out("steps.create:finish", "condition-1 drop-7", f"{_TOLD}: why batches are refused; unit/test_step_create.py."),
     gap(
         "steps.create:_known",
