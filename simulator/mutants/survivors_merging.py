@@ -119,6 +119,7 @@ MERGING: Final[tuple[Survivor, ...]] = (
         f"{_TOLD}: whether a row had ended; unit/test_stage_mark_complete.py.",
     ),
     # --- merge ---
+    out("steps.merge:_gather", "drop-5", f"{_TOLD}: what is left out."),
     equivalent("steps.merge:_Attempt._upsert", "compare-1", _MANY_ROWS),
     out("steps.merge:_edit", "argument-8", f"{_TOLD}: counts of a merge."),
     out("steps.merge:_merge_once", "drop-1", "One model submits here; protocol/test_lost_objects.py."),

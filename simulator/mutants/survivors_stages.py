@@ -120,11 +120,11 @@ STAGES: Final[tuple[Survivor, ...]] = (
     gap("stages.fold:settled", "arithmetic-1", _DOUBLE_AND_LATE),
     out("stages.fold:Fold.notes", "*", f"{_TOLD}: what was odd; unit/test_stage_fates.py."),
     # --- list_pending ---
+    out("stages.list_pending:listing", "not-1 ternary-1", "A word for state machines; aws/test_state_machine.py."),
     equivalent("stages.list_pending:pending", "bool-1", "What has ended meanwhile is asked for once more."),
     equivalent(
         "stages.list_pending:listing", "compare-1 ternary-2", "Inline or by its key, the same batches are polled."
     ),
-    out("stages.list_pending:listing", "not-1", "A word for state machines; aws/test_state_machine.py."),
     out("stages.list_pending:_problem", "*", "A listing of others; unit/test_stage_list_pending.py."),
     out("stages.list_pending:oldest_s", "*", "How long batches wait, told to an alarm; aws/test_alarms.py."),
     out("stages.list_pending:check_manifest", "*", "A listing of others; unit/test_stage_list_pending.py."),
