@@ -31,7 +31,7 @@ def hunted(name: str, *, scenario: str, faults: str, seed: int, runs: int, bases
 
 
 def replayed(name: str, plan: Path) -> dict[str, Any]:
-    """The verdict of a plan with this bug planted, and what is broken. `MisuseError` as above."""
+    """The verdict of a plan with this bug planted, what is broken, and how much there is to look at. `MisuseError` as above."""
     (said,) = _worker(name, f"--plan={plan}")
     return said
 

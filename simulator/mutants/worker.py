@@ -18,7 +18,7 @@ from simulator.mutants.catalogue import MUTANTS
 from simulator.mutants.loader import install
 
 if TYPE_CHECKING:
-    from simulator.plan import Plan
+    from simulator.runs import Outcome
 
 APART: Final = 100_000
 """[ours] Between the first seeds of two bases."""
@@ -39,7 +39,8 @@ def main(name: str, scenario: str, faults: str, base: int, runs: int, bases: int
         from simulator.plan import read_plan, replay
 
         outcome, _ = replay(read_plan(plan))
-        sys.stdout.write(json.dumps({"mutant": name, "verdict": outcome.verdict, "broken": outcome.broken[:2]}) + "\n")
+        said = {"mutant": name, "verdict": outcome.verdict, "broken": outcome.broken[:2], **sizes(outcome)}
+        sys.stdout.write(json.dumps(said) + "\n")
         return
     found = False
     for at in range(bases):
@@ -50,7 +51,7 @@ def main(name: str, scenario: str, faults: str, base: int, runs: int, bases: int
 
 def hunt(name: str, scenario: str, faults: str, base: int, runs: int, *, small: bool = True) -> dict[str, Any]:
     """Runs from `base` on, until one fails. `small`: whether it is shrunk then, which takes longer than to find most."""
-    from simulator.plan import plan_of, scenario_named
+    from simulator.plan import plan_of, replay, scenario_named
     from simulator.runs import Verdict, run
     from simulator.scenarios import turn
     from simulator.shrink import shrink
@@ -75,18 +76,16 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int, *, small: 
                 "verdict": outcome.verdict,
                 "broken": outcome.broken[:2],
                 "faults": [f"{each.actor} {each.effect}#{each.nth} {each.fault}" for each in plan.strikes],
-                "shrunk": {"seconds": round(shrunk_s, 2), **sizes(plan)} if small else None,
+                "shrunk": {"seconds": round(shrunk_s, 2), **sizes(replay(plan)[0])} if small else None,
                 "plan": json.loads(plan.dump()),
             }
     return {"mutant": name, "base": base, "seeds": None, "seconds": round(time.process_time() - began, 2)}
 
 
-def sizes(plan: Plan) -> dict[str, int]:
+def sizes(outcome: Outcome) -> dict[str, int]:
     """What is left to look at: batches, effects, and those of them that led to what is broken."""
-    from simulator.plan import replay
     from simulator.trace_page.chain import chain_of
 
-    outcome, _ = replay(plan)
     batches = {line.on for line in outcome.trace if line.effect == "table.put_new"}
     return {
         "batches": len(batches),
