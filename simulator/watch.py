@@ -102,6 +102,8 @@ class WatchedObjects(MemoryBlobStore):
         super().__init__(**options)
         self._table = table
         self._watch = watch
+        self._parsed: dict[str, dict[str, tuple[int, int]]] = {}
+        """ETag -> the claims in that content: a catalog is asked for once for each batch that it ends."""
 
     def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """As the port says."""
@@ -135,9 +137,12 @@ class WatchedObjects(MemoryBlobStore):
         stored = self._objects.get(key)
         if stored is None:
             return {}
-        rows = pa.ipc.open_file(pa.py_buffer(stored.data)).read_all()
-        ids, seqs, attempts = (rows.column(name).to_pylist() for name in ("id", "seq", "attempt"))
-        return dict(zip(ids, zip(seqs, attempts, strict=True), strict=True))
+        known = self._parsed.get(stored.etag)
+        if known is None:
+            rows = pa.ipc.open_file(pa.py_buffer(stored.data)).read_all()
+            ids, seqs, attempts = (rows.column(name).to_pylist() for name in ("id", "seq", "attempt"))
+            known = self._parsed[stored.etag] = dict(zip(ids, zip(seqs, attempts, strict=True), strict=True))
+        return known
 
     def final(self, key: str, before: bytes, after: bytes) -> None:  # noqa: ARG002  whatever they are, they differ
         """It may be written again, and only as it is."""
