@@ -6,6 +6,7 @@ The digest names the code that was run: on other code a plan may come to another
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +79,9 @@ def read_plan(path: Path) -> Plan:
         without=frozenset(map(str, _typed(document, "without", list, path))),
         code=_typed(document, "code", str, path),
     )
+    twice = [where for where, count in Counter(strike.where for strike in plan.strikes).items() if count > 1]
+    if twice:
+        raise CorruptData(f"{path} has two faults at {ascii(twice[0])[:120]}: one call meets one.", hint=HINT)
     parts = scenario_named(plan.scenario).script(plan.seed).parts
     if unknown := plan.without.difference(parts):
         raise CorruptData(
@@ -96,7 +100,7 @@ def _typed(document: dict[str, Any], name: str, kind: type, path: Path) -> Any:
 
 def _strike(entry: object, path: Path) -> Strike:
     match entry:
-        case {"actor": str(actor), "effect": str(effect), "nth": int(nth), "fault": str(fault)}:
+        case {"actor": str(actor), "effect": str(effect), "nth": int(nth), "fault": str(fault)} if nth >= 1:
             if effect not in EFFECTS:
                 raise CorruptData(
                     f"{path}: there is no effect {ascii(effect)[:60]}.", hint=f"Use {', '.join(EFFECTS)}."

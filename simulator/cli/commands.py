@@ -113,12 +113,17 @@ def replay(settings: Settings, plan: str, scenario: str, faults: str) -> int:
         click.echo("".join(f"{happened.line()}\n" for happened in outcome.trace), nl=False)
         click.echo(f"{outcome.verdict}: {outcome.effects} effects, {len(outcome.strikes)} faults")
         click.echo("".join(f"  {line}\n" for line in outcome.broken), nl=False)
+    _refuse_stale(plan, stale)
+    return EXITS[outcome.verdict]
+
+
+def _refuse_stale(plan: str, stale: list[tuple[str, str, int]]) -> None:
+    """`InvalidInput` where a run did not come by all faults of its plan: it shows something else than it did."""
     if stale:
-        places = ", ".join(f"{actor} {effect}#{nth}" for actor, effect, nth in stale[:3])
+        places = ", ".join(f"{ascii(actor)[1:-1][:80]} {effect}#{nth}" for actor, effect, nth in stale[:3])
         raise InvalidInput(
             f"{plan}: planned faults were never met: {places}.", hint="The plan is stale: find it again."
         )
-    return EXITS[outcome.verdict]
 
 
 def _again(plan: str, scenario: str, faults: str) -> tuple[Outcome, list[tuple[str, str, int]], str]:
@@ -156,11 +161,12 @@ def trace(settings: Settings, plan: str, page: Path, scenario: str, faults: str)
     """
     from simulator.trace_page import render
 
-    outcome, _, named = _again(plan, scenario, faults)
+    outcome, stale, named = _again(plan, scenario, faults)
     with full_disk(str(page)):
         page.write_text(render(outcome, scenario=named), encoding="utf-8")
     said = {"page": str(page), "verdict": outcome.verdict, "effects": outcome.effects}
     click.echo(json_text(said) if settings.json else f"{outcome.verdict}: {outcome.effects} effects in {page}")
+    _refuse_stale(plan, stale)
     return EXITS[outcome.verdict]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from simulator.faults import Fault, Strike
 from simulator.plan import Plan
 from tests.cli.conftest import Run
 
@@ -20,6 +21,12 @@ def test_the_command_line(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "held.json"
     path.write_text(Plan(scenario="small", seed=1).dump())
     assert "holds" in run("simulate", "shrink", str(path)).stderr
+    stale = Strike(actor="no\x1bbody", effect="objects.get", nth=1, fault=Fault.SLOW)
+    path.write_text(Plan(scenario="small", seed=1, strikes=(stale,)).dump())
+    for command in (["replay", str(path)], ["trace", str(path), "--html", str(tmp_path / "page.html")]):
+        said = run("simulate", *command)
+        assert said.exit_code == 5
+        assert "never met: no\\x1bbody objects.get#1" in said.stderr
 
 
 def test_results_of_mutations_are_kept_and_not_made_again(run: Run, tmp_path: Path) -> None:

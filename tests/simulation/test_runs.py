@@ -148,6 +148,12 @@ def test_a_plan_says_all_that_a_run_follows_from(tmp_path: Path) -> None:
         ({"faults": [{"actor": "a", "effect": "objects.eat", "nth": 1, "fault": "slow"}]}, CorruptData, "objects.eat"),
         ({"faults": [{"actor": "a", "effect": "objects.get", "nth": 1, "fault": "lag"}]}, CorruptData, "lag"),
         ({"faults": [7]}, CorruptData, "7"),
+        ({"faults": [{"actor": "a", "effect": "objects.get", "nth": 0, "fault": "slow"}]}, CorruptData, "'nth': 0"),
+        (
+            {"faults": [{"actor": "a", "effect": "objects.get", "nth": 1, "fault": "slow"}] * 2},
+            CorruptData,
+            "two faults",
+        ),
         ({"without": ["record r0", "execution 9"]}, CorruptData, "execution 9"),
     ],
 )
