@@ -45,10 +45,12 @@ def crashed(
     limit: int | None = None,
     jobs: int = 1,
     on_progress: Callable[[Tally, int], None] = lambda _, __: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Tally:
     """Run a scenario once for each crash that its faultless run can meet, and with `pairs` for each second one as well.
 
     `limit`: at most so many runs of each kind. `on_progress` gets what there is so far, and how many runs there will be.
+    `stopping`: asked after some runs each; what there is then is the answer.
     """
     start = Plan(scenario=scenario, seed=seed, code=code_digest())
     clean, _ = replay(start)
@@ -58,11 +60,15 @@ def crashed(
         for part in _mapped(pool, jobs, singles):
             total += part
             on_progress(total, len(singles))
+            if stopping():
+                return total
         if pairs:
             doubled = list(islice((plan for single in singles for plan in _seconds(single)), limit))
             for part in _mapped(pool, jobs, doubled):
                 total += part
                 on_progress(total, len(singles) + len(doubled))
+                if stopping():
+                    return total
     return total
 
 

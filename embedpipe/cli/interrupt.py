@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -46,10 +47,18 @@ class Stopper:
         if self._reading:
             raise KeyboardInterrupt
         if self._asked:
+            _end_children()
             os._exit(EXIT_INTERRUPTED)
         self._asked = True
         os.write(_STDERR, _STOPPING)
         self._stop()
+
+
+def _end_children() -> None:
+    """The processes of a pool wait for work for ever when the one that gives it is gone."""
+    if (loaded := sys.modules.get("multiprocessing")) is not None:
+        for child in loaded.active_children():
+            child.kill()
 
 
 @contextmanager

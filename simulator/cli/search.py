@@ -9,6 +9,7 @@ import click
 
 from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
+from embedpipe.errors import Interrupted
 from simulator.cli.parts import (
     jobs_option,
     mixed_faults_option,
@@ -44,10 +45,14 @@ def crashes(settings: Settings, out: Path | None, **asked: Any) -> int:
       embedpipe simulate crashes
       embedpipe simulate crashes --scenario versions --seed 7 --pairs --limit 2000 --jobs 2
     """
+    from threading import Event
+
+    from embedpipe.cli.interrupt import stoppable
     from simulator.crashes import crashed
 
-    with progress(quiet=settings.quiet) as on_progress:
-        total = crashed(on_progress=on_progress, **asked)
+    asked_to_stop = Event()
+    with progress(quiet=settings.quiet) as on_progress, stoppable(asked_to_stop.set):
+        total = crashed(on_progress=on_progress, stopping=asked_to_stop.is_set, **asked)
     held = total.runs - len(total.failures)
     if settings.json:
         click.echo(json_text({"runs": total.runs, "held": held, "faults": total.faults}))
@@ -55,6 +60,8 @@ def crashes(settings: Settings, out: Path | None, **asked: Any) -> int:
         click.echo(
             f"{held:,} of {total.runs:,} runs held, each with a crash at another place; {total.faults:,} crashes."
         )
+    if asked_to_stop.is_set() and not total.failures:
+        raise Interrupted(f"Interrupted after {total.runs:,} runs, all of which held.", hint="Run it again for all.")
     return told(total, out, quiet=settings.json)
 
 

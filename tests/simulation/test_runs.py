@@ -242,6 +242,12 @@ def test_a_shrunk_plan_that_holds_is_itself() -> None:
     assert replay(plan)[0].verdict is Verdict.HELD
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_crashes_that_are_stopped_end_with_what_there_is(jobs: int) -> None:
+    total = crashed(scenario="small", seed=3, pairs=True, jobs=jobs, stopping=lambda: True)
+    assert 0 < total.runs < 60
+
+
 def test_a_sweep_that_is_stopped_says_how_it_goes_on() -> None:
     part = sweep(scenario="small", seed=40, runs=60, faults="none", stopping=lambda: True)
     assert 0 < part.runs < 60
