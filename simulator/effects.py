@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from embedpipe.errors import Throttled, Unavailable, WriteConflict
-from simulator.chance import number
+from simulator.chance import number_of
 from simulator.faults import Fault, Faults
 from simulator.kernel import SECOND_US, Kernel
 
@@ -84,7 +84,7 @@ class Effects:
             return do()
         nth = actor.next(effect)
         fault = self.faults.strike(actor.name, effect, nth)
-        draw = number(self.seed, actor.name, effect, nth, "latency")
+        draw = number_of(f"{self.seed}\0{actor.name}\0{effect}\0{nth}\0latency")
         kernel.wait(_between(WAITS_US.get(fault) or LATENCIES_US[draw % len(LATENCIES_US)], draw))
         if fault is None:
             return self._noted(effect, nth, on, "", do)

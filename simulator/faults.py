@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from simulator.chance import fraction, pick
+from simulator.chance import fraction, fraction_of, pick
 
 __all__ = ["EFFECTS", "PROFILES", "Chance", "Fault", "Faults", "Planned", "Strike"]
 
@@ -179,13 +179,13 @@ class Drawn(Faults):
         kinds = self._kinds[effect]
         if not kinds:
             return None
-        rate, place = self._rate_at(actor), (effect, nth)
-        if fraction(self._seed, actor, *place) < rate:
-            return pick(kinds, self._seed, actor, *place, "which")
+        rate = self._rate_at(actor)
+        if fraction_of(f"{self._seed}\0{actor}\0{effect}\0{nth}") < rate:
+            return pick(kinds, self._seed, actor, effect, nth, "which")
         # Some do not pass: a function that has no memory left here has none when it is repeated.
-        work = actor.split("#", maxsplit=1)[0]
-        if fraction(self._seed, work, *place, "lasts") < rate * self._lasting:
-            return pick(kinds, self._seed, work, *place, "lasting")
+        work = actor.partition("#")[0]
+        if fraction_of(f"{self._seed}\0{work}\0{effect}\0{nth}\0lasts") < rate * self._lasting:
+            return pick(kinds, self._seed, work, effect, nth, "lasting")
         return None
 
     def _rate_at(self, actor: str) -> float:

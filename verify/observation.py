@@ -137,44 +137,47 @@ def observe(
 
     What cannot be read is in `World.damaged` and nowhere else. `creates` may hold those of other kinds in the same table.
     """
-    reader = _Reader(objects, layout, kind)
-    latest = reader.read("latest", "", Latest, layout.latest_key(kind.database))
-    found = reader.rows(table, [name for status in Status for name in table.by_status(kind.batch_type, status)])
-    rows = {name: row for name, row in found.items() if row.serves(kind)}
-    head = reader.read("head", "", Head, layout.head_key(kind.database, kind.collection))
-    names = dict.fromkeys([*rows, *(root.batch_id for root in (head.open if head else ()))])
-    registers = _by_name(names, lambda name: reader.read("registers", name, Result, layout.result_key(name)))
-    theirs = _deployed(rows)
-    # A delta without a hash in its register is one of theirs, in a format of their own.
-    keys = {
-        result.delta_key
-        for name, result in registers.items()
-        if result.delta_key and (name not in theirs or result.delta_sha256 is not None)
-    }
-    executions = _executions(objects, layout)
-    snapshots = reader.snapshots()
-    creates = tuple(creates)
-    others = {name for name, row in reader.rows(table, list(dict.fromkeys(creates))).items() if not row.serves(kind)}
-    return World(
-        kind=kind,
-        layout=layout,
-        rows=rows,
-        head=head,
-        records=_by_name([name for name in names if name not in theirs], reader.records),
-        registers=registers,
-        deltas=_by_name(sorted(keys), reader.delta),
-        manifests=_by_name(executions, reader.manifest),
-        poll_results=_by_name(executions, reader.poll_results),
-        marked=_by_name(executions, lambda name: reader.read("marked", name, Marked, layout.marked_key(name))),
-        snapshots=snapshots,
-        catalogs=_by_name(snapshots, reader.catalog),
-        latest=latest,
-        journal=reader.read("journal", "", Journal, layout.journal_key(kind.database)),
-        collection=reader.collection(vectors, latest) if vectors is not None else None,
-        creates=tuple(name for name in creates if name not in others),
-        ambiguous=frozenset(ambiguous),
-        damaged=tuple(dict.fromkeys(reader.damaged)),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        reader = _Reader(objects, layout, kind, Path(folder))
+        latest = reader.read("latest", "", Latest, layout.latest_key(kind.database))
+        found = reader.rows(table, [name for status in Status for name in table.by_status(kind.batch_type, status)])
+        rows = {name: row for name, row in found.items() if row.serves(kind)}
+        head = reader.read("head", "", Head, layout.head_key(kind.database, kind.collection))
+        names = dict.fromkeys([*rows, *(root.batch_id for root in (head.open if head else ()))])
+        registers = _by_name(names, lambda name: reader.read("registers", name, Result, layout.result_key(name)))
+        theirs = _deployed(rows)
+        # A delta without a hash in its register is one of theirs, in a format of their own.
+        keys = {
+            result.delta_key
+            for name, result in registers.items()
+            if result.delta_key and (name not in theirs or result.delta_sha256 is not None)
+        }
+        executions = _executions(objects, layout)
+        snapshots = reader.snapshots()
+        creates = tuple(creates)
+        others = {
+            name for name, row in reader.rows(table, list(dict.fromkeys(creates))).items() if not row.serves(kind)
+        }
+        return World(
+            kind=kind,
+            layout=layout,
+            rows=rows,
+            head=head,
+            records=_by_name([name for name in names if name not in theirs], reader.records),
+            registers=registers,
+            deltas=_by_name(sorted(keys), reader.delta),
+            manifests=_by_name(executions, reader.manifest),
+            poll_results=_by_name(executions, reader.poll_results),
+            marked=_by_name(executions, lambda name: reader.read("marked", name, Marked, layout.marked_key(name))),
+            snapshots=snapshots,
+            catalogs=_by_name(snapshots, reader.catalog),
+            latest=latest,
+            journal=reader.read("journal", "", Journal, layout.journal_key(kind.database)),
+            collection=reader.collection(vectors, latest) if vectors is not None else None,
+            creates=tuple(name for name in creates if name not in others),
+            ambiguous=frozenset(ambiguous),
+            damaged=tuple(dict.fromkeys(reader.damaged)),
+        )
 
 
 def _by_name(names: Iterable[str], read: Callable[[str], T | None]) -> dict[str, T]:
@@ -194,7 +197,9 @@ def _executions(objects: BlobStore, layout: Layout) -> list[str]:
 class _Reader:
     """Reads one thing at a time, and notes what it cannot read."""
 
-    def __init__(self, objects: BlobStore, layout: Layout, kind: Kind) -> None:
+    def __init__(self, objects: BlobStore, layout: Layout, kind: Kind, folder: Path) -> None:
+        self._folder = folder
+        """Where one file at a time is kept while it is read."""
         self._objects = objects
         self._layout = layout
         self._kind = kind
@@ -295,15 +300,14 @@ class _Reader:
     def _arrow(self, key: str, columns: Sequence[str]) -> list[dict[str, Any]]:
         from embedpipe.vectors import open_arrow
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "file.arrow"
-            self._objects.download(key, path)
-            with open_arrow(path) as file:
-                missing = set(columns) - set(file.schema.names)
-                if missing:
-                    raise CorruptData(f"{key} has no columns {sorted(missing)}.", key=key)
-                rows: list[dict[str, Any]] = file.table().select(list(columns)).to_pylist()
-                return rows
+        path = self._folder / "file.arrow"
+        self._objects.download(key, path)
+        with open_arrow(path) as file:
+            missing = set(columns) - set(file.schema.names)
+            if missing:
+                raise CorruptData(f"{key} has no columns {sorted(missing)}.", key=key)
+            rows: list[dict[str, Any]] = file.table().select(list(columns)).to_pylist()
+            return rows
 
 
 def _claim(row: Mapping[str, Any]) -> Claim:

@@ -10,6 +10,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -44,6 +45,7 @@ PIECE_BYTES: Final = 1 << 20
 _parts: Final = itertools.count()
 
 
+@lru_cache(maxsize=4_096)
 def check_key(key: str) -> str:
     """Return `key` if it is one: non-empty segments joined by `/`, none of them `.` or `..`, up to 1,024 UTF-8 bytes.
 

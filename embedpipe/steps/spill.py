@@ -11,7 +11,7 @@ from embedpipe.errors import missing_extra
 from embedpipe.model import CONTENT_HASH_BYTES, EmbeddingModel, Record, content_hasher, metadata_json
 from embedpipe.stages.streams import Stream, sorted_by_id
 from embedpipe.stages.submit import DRAFT_SCHEMA
-from embedpipe.vectors import write_arrow
+from embedpipe.vectors import arrow_source, release_memory, write_arrow
 
 try:
     import numpy as np
@@ -74,8 +74,9 @@ def sorted_drafts(records: Iterable[Record], model: EmbeddingModel, folder: Path
         rows = sorted_by_id(run).combine_chunks()
         write_arrow(path, DRAFT_SCHEMA, rows.to_batches(max_chunksize=_batch_rows(rows)))
         paths.append(path)
+        size_bytes = rows.nbytes
         del run, rows
-        pa.default_memory_pool().release_unused()  # else the allocator keeps a run's memory while others are joined
+        release_memory(size_bytes)  # else the allocator keeps a run's memory while others are joined
     yield paths
 
 
@@ -89,7 +90,7 @@ def streams(paths: Iterable[Path]) -> Iterator[list[Stream]]:
     """Sorted files as streams of batches. Read, not mapped: pages of a map would count as memory of this process."""
     with ExitStack() as stack:
         files = [stack.enter_context(pa.OSFile(str(path))) for path in paths]
-        yield [_batches(stack.enter_context(pa.ipc.open_file(file))) for file in files]
+        yield [_batches(stack.enter_context(pa.ipc.open_file(arrow_source(file)))) for file in files]
 
 
 def _batches(reader: pa.RecordBatchFileReader) -> Iterator[pa.RecordBatch]:

@@ -26,6 +26,9 @@ SCHEMA: Final = 1
 NESTING_MAX: Final = 100
 """[ours] Levels of a field that we do not know. A deeper one could be read and then not be written again."""
 
+PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+"""Types whose values are JSON as they are."""
+
 _raw_decode: Final = msgspec.json.decode
 _raw_encode: Final = msgspec.json.encode
 
@@ -67,7 +70,7 @@ class Envelope:
         out: dict[str, Any] = {} if raw is None else dict(raw)
         for name, default, optional in _plan(cast(Any, type(self))):
             value = getattr(self, name)
-            plain = _CONVERTER.unstructure(value)
+            plain = value if type(value) in PLAIN else _CONVERTER.unstructure(value)
             if raw is None:
                 if not (optional and value == default):
                     out[name] = plain

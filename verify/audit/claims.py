@@ -25,6 +25,7 @@ except ImportError as error:
     raise missing_extra("vectors", error.name or "pyarrow") from None
 
 from embedpipe.model import CONTENT_HASH_BYTES
+from embedpipe.vectors import arrow_source, release_memory
 from verify.audit.signatures import DIRECTIONS, SIGNATURE
 
 __all__ = ["CLAIMS_SCHEMA", "Claims", "Ended", "Fate", "claims_of", "windows"]
@@ -212,8 +213,9 @@ class Claims:
         table = pa.concat_tables(self._held)
         self._runs.append(self._write(_in_order(table)))
         self._held, self._held_rows = [], 0  # last: who is interrupted still holds all that was taken in
+        size_bytes = table.nbytes
         del table
-        pa.default_memory_pool().release_unused()  # else the allocator keeps a run's memory while others are joined
+        release_memory(size_bytes)  # else the allocator keeps a run's memory while others are joined
         if len(self._runs) >= self._runs_max:
             self._merged.append(self._write(merged([_read(path) for path in self._runs])))
             self.obsolete += self._runs
@@ -238,7 +240,7 @@ def _in_order(table: Any) -> Iterator[Any]:
 
 def _read(path: Path) -> Iterator[Any]:
     with pa.OSFile(str(path), "rb") as file:
-        reader = pa.ipc.open_file(file)
+        reader = pa.ipc.open_file(arrow_source(file))
         for index in range(reader.num_record_batches):
             yield reader.get_batch(index)
 

@@ -130,18 +130,21 @@ def arrow_batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     """Checked record batches of an Arrow file, those columns only. `CorruptData`."""
     try:
         import pyarrow as pa
+
+        from embedpipe.vectors import arrow_source
     except ImportError as error:
         raise missing_extra("vectors", error.name or "pyarrow") from None
 
     try:
         with pa.OSFile(str(path), "rb") as file:
-            reader = pa.ipc.open_file(file)
+            source = arrow_source(file)
+            reader = pa.ipc.open_file(source)
             missing = [name for name in columns if reader.schema.get_field_index(name) < 0]
             if missing:
                 raise CorruptData(f"an Arrow file without columns {missing}")
             # Read again with these columns alone: the others are then not even read from the file.
             wanted = [reader.schema.get_field_index(name) for name in columns]
-            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+            reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
             for index in range(reader.num_record_batches):
                 batch = reader.get_batch(index).select(list(columns))
                 batch.validate(full=True)
