@@ -37,6 +37,8 @@ from simulator.stops import may_stop, seemed_foreign
 from simulator.workflow import Workflow
 from simulator.world import World
 from verify.audit.api import check as audit
+from verify.audit.catalogue import RULES
+from verify.audit.findings import Finding
 from verify.audit.sources import Source
 from verify.invariants import check, observe
 from verify.observation import World as Observed
@@ -78,6 +80,11 @@ class Outcome:
     trace: list[Happened]
     points: frozenset[str]
     """Which of `points.POINTS` it reached."""
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """What was broken: guarantees, codes of findings, errors that the code has no name for."""
+        return frozenset(line.partition(":")[0] for line in self.broken)
 
 
 def run(
@@ -151,7 +158,7 @@ class _Run:
         try:
             verdict, broken = self._judged()
         except Overrun as error:
-            verdict, broken = Verdict.LIVENESS, [str(error)]
+            verdict, broken = Verdict.LIVENESS, [f"G4: {error}"]
         except _Unnamed as error:
             verdict, broken = Verdict.CRASH, [str(error)]
         world = self.world
@@ -323,7 +330,13 @@ class _Run:
             kinds=[KIND] if observed.head is not None else [],
         )
         found = [each for each in audit(source, depth="vectors").findings if each.code != "R105"]
-        return (Verdict.SAFETY, [str(each) for each in found]) if found else (Verdict.HELD, [])
+        return (Verdict.SAFETY, list(map(_said, found))) if found else (Verdict.HELD, [])
+
+
+def _said(finding: Finding) -> str:
+    """A finding of the auditor's in one line, its code first."""
+    evidence = ", ".join(f"{name} {value}" for name, value in finding.evidence.items())
+    return f"{finding.code}: {RULES[finding.code].title}, {finding.location} ({evidence})"
 
 
 def _submission(at: int) -> str:
@@ -333,7 +346,7 @@ def _submission(at: int) -> str:
 
 def _refuse_unnamed(actor: Actor) -> None:
     if actor.error is not None and not isinstance(actor.error, EmbedpipeError):
-        raise _Unnamed(f"{actor.name}: {actor.error!r}")
+        raise _Unnamed(f"{type(actor.error).__name__}: {actor.error}, in {actor.name}")
 
 
 def _stopped(actor: Actor) -> str:

@@ -1,4 +1,4 @@
-"""Delta debugging: fewer faults and less of the script, as long as the run still comes to the same verdict.
+"""Delta debugging: fewer faults and less of the script, as long as the run still fails alike.
 
 Faults and parts of the script are one list of pieces, so one algorithm (Zeller's ddmin) makes both small. Since chance is
 keyed, a piece less leaves the others as they were.
@@ -21,16 +21,22 @@ T = TypeVar("T")
 
 
 def shrink(plan: Plan, *, runs_max: int = 400) -> Plan:
-    """A plan with as little in it as possible and the same verdict. `runs_max` bounds how often it is tried."""
-    wanted = replay(plan)[0].verdict
-    if wanted is Verdict.HELD:
+    """A plan with as little in it as possible that fails alike: with that verdict, and a rule of those that were broken.
+
+    `runs_max` bounds how often it is tried.
+    """
+    first = replay(plan)[0]
+    if first.verdict is Verdict.HELD:
         return plan
     tries = 0
 
     def fails(pieces: Sequence[Strike | str]) -> bool:
         nonlocal tries
         tries += 1
-        return tries <= runs_max and replay(_with(plan, pieces))[0].verdict is wanted
+        if tries > runs_max:
+            return False
+        outcome = replay(_with(plan, pieces))[0]
+        return outcome.verdict is first.verdict and not first.rules.isdisjoint(outcome.rules)
 
     parts = scenario_named(plan.scenario).script(plan.seed).parts
     pieces: list[Strike | str] = [*plan.strikes, *(part for part in parts if part not in plan.without)]

@@ -75,6 +75,7 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int, *, small: 
                 "seconds": round(found_s, 2),
                 "verdict": outcome.verdict,
                 "broken": outcome.broken[:2],
+                "rules": sorted(outcome.rules),
                 "faults": [f"{each.actor} {each.effect}#{each.nth} {each.fault}" for each in plan.strikes],
                 "shrunk": {"seconds": round(shrunk_s, 2), **sizes(replay(plan)[0])} if small else None,
                 "plan": json.loads(plan.dump()),
@@ -82,8 +83,8 @@ def hunt(name: str, scenario: str, faults: str, base: int, runs: int, *, small: 
     return {"mutant": name, "base": base, "seeds": None, "seconds": round(time.process_time() - began, 2)}
 
 
-def sizes(outcome: Outcome) -> dict[str, int]:
-    """What is left to look at: batches, effects, and those of them that led to what is broken."""
+def sizes(outcome: Outcome) -> dict[str, Any]:
+    """What is left to look at: batches, effects, and those of them that led to what is broken; and what that is."""
     from simulator.trace_page.chain import chain_of
 
     batches = {line.on for line in outcome.trace if line.effect == "table.put_new"}
@@ -91,6 +92,7 @@ def sizes(outcome: Outcome) -> dict[str, int]:
         "batches": len(batches),
         "effects": outcome.effects,
         "lines": len(chain_of(outcome.trace, outcome.broken)),
+        "rules": sorted(outcome.rules),
     }
 
 

@@ -223,6 +223,7 @@ def test_a_planted_bug_is_found_and_made_small(name: str, most: int) -> None:
     (found,) = hunted(name, scenario="mix", faults="mix", seed=1_000, runs=60)
     assert found["seeds"] is not None, found
     assert len(found["faults"]) <= most
+    assert set(found["rules"]) & set(found["shrunk"]["rules"]), "it fails for another reason now"
 
 
 @pytest.mark.parametrize("name", MUTANTS)
