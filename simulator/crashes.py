@@ -6,7 +6,6 @@ A pair is a crash and then a second one, in what follows the first: what the sec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from typing import Final
 
@@ -17,13 +16,11 @@ from simulator.faults import EFFECTS, Fault, Strike
 from simulator.plan import Plan, code_digest, replay
 from simulator.points import AFTERWARDS
 from simulator.runs import Verdict
-from simulator.sweep import Failure, Tally, counted, processes
+from simulator.sweep import Failure, Tally, counted, side_by_side
 
 __all__ = ["crashed", "crashes_of"]
 
 CRASHES: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF)
-CHUNK: Final = 8
-"""Runs that a process takes at a time."""
 
 
 def crashes_of(trace: Sequence[Happened], *, after_us: int = -1) -> list[Strike]:
@@ -56,19 +53,17 @@ def crashed(
     clean, _ = replay(start)
     singles = [attrs.evolve(start, strikes=(strike,)) for strike in crashes_of(clean.trace)][:limit]
     total = Tally()
-    with processes(jobs) as pool:
-        for part in _mapped(pool, jobs, singles):
-            total += part
-            on_progress(total, len(singles))
-            if stopping():
-                return total
-        if pairs:
-            doubled = list(islice((plan for single in singles for plan in _seconds(single)), limit))
-            for part in _mapped(pool, jobs, doubled):
-                total += part
-                on_progress(total, len(singles) + len(doubled))
-                if stopping():
-                    return total
+    for part in side_by_side(_replayed, singles, jobs):
+        total += part
+        on_progress(total, len(singles))
+        if stopping():
+            return total
+    doubled = list(islice((plan for single in singles for plan in _seconds(single)), limit)) if pairs else []
+    for part in side_by_side(_replayed, doubled, jobs):
+        total += part
+        on_progress(total, len(singles) + len(doubled))
+        if stopping():
+            return total
     return total
 
 
@@ -80,12 +75,7 @@ def _seconds(plan: Plan) -> Iterator[Plan]:
         yield attrs.evolve(plan, strikes=(first, strike))
 
 
-def _mapped(pool: ProcessPoolExecutor, jobs: int, plans: Sequence[Plan]) -> Iterator[Tally]:
-    parts = [plans[at : at + CHUNK] for at in range(0, len(plans), CHUNK)]
-    return map(_chunk, parts) if jobs == 1 else pool.map(_chunk, parts)
-
-
-def _chunk(plans: Sequence[Plan]) -> Tally:
+def _replayed(plans: Sequence[Plan]) -> Tally:
     total = Tally()
     for plan in plans:
         outcome, stale = replay(plan)

@@ -6,12 +6,13 @@ A sweep ends at the first run that does not hold, unless told to go on. What it 
 from __future__ import annotations
 
 import signal
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from itertools import zip_longest
-from typing import Final
+from functools import partial
+from itertools import islice, zip_longest
+from typing import Final, TypeVar
 
 import attrs
 
@@ -21,12 +22,16 @@ from simulator.points import AFTERWARDS, step_of
 from simulator.runs import Outcome, Verdict, run
 from simulator.scenarios import turn
 
-__all__ = ["Failure", "Tally", "counted", "processes", "sweep"]
+__all__ = ["Failure", "Tally", "counted", "side_by_side", "sweep"]
 
 REPEATED: Final = 20
 """[ours] One run in so many is repeated and compared."""
-CHUNK: Final = 25
-"""Runs that a process takes at a time."""
+CHUNK: Final = 5
+"""[ours] Runs that another process takes at a time. Until it has them there is no progress, and nothing can be stopped."""
+AHEAD: Final = 4
+"""[ours] Of these, for each process."""
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +91,8 @@ def sweep(
     Seeds, and so failures, do not depend on `jobs`.
     """
     total = Tally()
-    for part in _parts(scenario, seed, runs, faults, jobs):
+    on_progress(total)
+    for part in side_by_side(partial(_runs, scenario, faults), range(seed, seed + runs), jobs):
         total += part
         on_progress(total)
         if stopping() or (total.failures and not keep_going):
@@ -94,8 +100,25 @@ def sweep(
     return total
 
 
+def side_by_side(work: Callable[[Sequence[T]], Tally], items: Iterable[T], jobs: int) -> Iterator[Tally]:
+    """`work` on some items at a time, in their order: in this process one by one, or a few each in `jobs` others."""
+    left = iter(items)
+    if jobs == 1:
+        yield from (work([item]) for item in left)
+        return
+    with _processes(jobs) as pool:
+        waiting: deque[Future[Tally]] = deque()
+        while True:
+            # No more than are soon wanted: of a million runs the others need not be remembered.
+            while len(waiting) < AHEAD * jobs and (some := list(islice(left, CHUNK))):
+                waiting.append(pool.submit(work, some))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+
+
 @contextmanager
-def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes leave Ctrl-C to the one that asks them; what has not begun at the end is left out."""
     pool = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     try:
@@ -104,19 +127,9 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _parts(scenario: str, seed: int, runs: int, faults: str, jobs: int) -> Iterator[Tally]:
-    starts = range(seed, seed + runs, CHUNK)
-    sizes = [min(CHUNK, seed + runs - start) for start in starts]
-    if jobs == 1:
-        yield from map(_chunk, [scenario] * len(sizes), starts, sizes, [faults] * len(sizes))
-        return
-    with processes(jobs) as pool:
-        yield from pool.map(_chunk, [scenario] * len(sizes), starts, sizes, [faults] * len(sizes))
-
-
-def _chunk(scenario: str, start: int, count: int, faults: str) -> Tally:
+def _runs(scenario: str, faults: str, seeds: Sequence[int]) -> Tally:
     total = Tally()
-    for seed in range(start, start + count):
+    for seed in seeds:
         name, profile = turn(scenario, faults, seed)
         named = scenario_named(name)
         outcome = run(named, seed, profile)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +26,9 @@ HELD: Final = 0
 EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
 """Verdict -> exit code."""
 HEARTBEAT_S: Final = 10.0
+"""Between two lines where there is no terminal."""
+REDRAWN_S: Final = 0.2
+"""Between two looks of the table. Not by a thread of its own: that would ask for the clock while a world runs."""
 
 
 scenario_option: Final = click.option(
@@ -111,29 +114,58 @@ def whole(total: Tally, *, seed: int, runs: int) -> None:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[Tally, int], None]]:
-    """A line that is written over on a terminal, and a line now and then elsewhere. It takes what there is, and of how many."""
+    """A table that is drawn anew on a terminal, and a line now and then elsewhere. It takes what there is, and of how many."""
     if quiet or sys.stderr is None:
         yield lambda _, __: None
         return
     from embedpipe.backends.system import SystemClock
-    from simulator.points import POINTS
 
     clock = SystemClock()
+    began = clock.monotonic_s()
     terminal = sys.stderr.isatty()
-    began = last = clock.monotonic_s()
+    last, every_s = (began - REDRAWN_S, REDRAWN_S) if terminal else (began, HEARTBEAT_S)
+    with _drawn() if terminal else nullcontext(_say) as show:
 
-    def show(total: Tally, runs: int) -> None:
-        nonlocal last
-        now = clock.monotonic_s()
-        line = f"{total.runs:,} of {runs:,} runs, {total.runs / max(now - began, 1e-3):,.0f}/s, {total.faults:,} faults"
-        line += f" at {len(total.met)} places, {len(total.points)} of {len(POINTS)} points"
-        line += f", {total.virtual_s / 3_600:,.0f} h of virtual time, {len(total.failures)} failures"
-        if terminal:
-            click.echo(f"\r{line}", nl=False, err=True)
-        elif now - last >= HEARTBEAT_S:
-            last = now
-            click.echo(line, err=True)
+        def on_progress(total: Tally, runs: int) -> None:
+            nonlocal last
+            now = clock.monotonic_s()
+            if now - last >= every_s:
+                last = now
+                show(_figures(total, runs, now - began))
 
-    yield show
-    if terminal:
-        click.echo("\r\033[K", nl=False, err=True)
+        yield on_progress
+
+
+def _figures(total: Tally, runs: int, elapsed_s: float) -> dict[str, str]:
+    """What a sweep has come to, by what it is called."""
+    from simulator.points import POINTS
+
+    return {
+        "runs": f"{total.runs:,} of {runs:,}",
+        "runs/s": f"{total.runs / max(elapsed_s, 1e-3):,.0f}",
+        "virtual time": f"{total.virtual_s / 3_600:,.0f} h",
+        "faults": f"{total.faults:,}",
+        "at places": f"{len(total.met)}",
+        "points": f"{len(total.points)} of {len(POINTS)}",
+        "failures": f"{len(total.failures)}",
+    }
+
+
+def _say(figures: dict[str, str]) -> None:
+    """A line on stderr. Nobody reading it is no reason to stop."""
+    with suppress(OSError):
+        click.echo(", ".join(f"{name} {value}" for name, value in figures.items()), err=True)
+
+
+@contextmanager
+def _drawn() -> Iterator[Callable[[dict[str, str]], None]]:
+    """A table on the terminal that goes when all is done."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from embedpipe.cli.output import table
+
+    with Live(console=Console(stderr=True, highlight=False), transient=True, auto_refresh=False) as live:
+        yield lambda figures: live.update(
+            table(list(figures), [list(figures.values())], numbers=list(figures)), refresh=True
+        )
