@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryBatchTable"]
 
 PAGE_ROWS: Final = 1_000
+UNCHANGING: Final = frozenset({str, int, float, bool, type(None)})
 
 
 class MemoryBatchTable:
@@ -73,11 +74,12 @@ class MemoryBatchTable:
     def read_raw(self, batch_id: str) -> Item | None:
         """A copy of the item under a batch's key, around the port."""
         with self._lock:
-            return copy.deepcopy(self._items.get(item_key(batch_id, self._layout)))
+            found = self._items.get(item_key(batch_id, self._layout))
+            return None if found is None else _copied(found)
 
     def write_raw(self, item: Mapping[str, object]) -> None:
         """Put an item of any type around the port, as another program would. It has the two key attributes."""
-        kept = copy.deepcopy(dict(item))
+        kept = _copied(item)
         key = (str(kept[self._layout.pk]), str(kept[self._layout.sk]))
         with self._lock:
             before = self._items.get(key)
@@ -133,6 +135,11 @@ class MemoryBatchTable:
             found = (wanted.batch_id(entries[index][0]) for index in range(start, end))
             newer = (batch_id for batch_id in found if batch_id is not None and batch_id > after)
             return list(itertools.islice(newer, PAGE_ROWS))
+
+
+def _copied(item: Mapping[str, object]) -> Item:
+    """An item that shares nothing that can change: `deepcopy` of all of it would take ten times as long."""
+    return {name: value if type(value) in UNCHANGING else copy.deepcopy(value) for name, value in item.items()}
 
 
 if TYPE_CHECKING:
