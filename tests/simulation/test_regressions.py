@@ -23,6 +23,7 @@ FOLDER: Final = Path(__file__).parent / "regressions"
 PLANTED: Final = FOLDER / "planted"
 REAL: Final = {
     "late_create": "A slow read between the claim of a create and the create, and a machine whose clock is ahead: paid twice.",
+    "late_revision": "A late delivery of a poll read its delta damaged and polled again, when results had been gathered: P204.",
 }
 """Plan -> the bug of the pipeline that it showed."""
 THOROUGH: Final = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
