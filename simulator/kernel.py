@@ -16,9 +16,9 @@ from typing import Any, Final, NoReturn
 
 import greenlet
 
-from embedpipe.errors import InvalidInput
+from embedpipe.errors import EmbedpipeError, InvalidInput
 
-__all__ = ["SECOND_US", "Actor", "Kernel", "Killed", "Lock", "Overrun"]
+__all__ = ["SECOND_US", "Actor", "ActorFailed", "Kernel", "Killed", "Lock", "Overrun"]
 
 SECOND_US: Final = 1_000_000
 
@@ -28,7 +28,16 @@ class Killed(BaseException):
 
 
 class Overrun(Exception):
-    """More moments than allowed: some actor never ends."""
+    """Some actor never ends: there are more moments than allowed, or it waits for what never comes."""
+
+
+class ActorFailed(Exception):
+    """An actor ended with an error that is none of the package's, which is the cause of this one, and nobody took it."""
+
+
+_LEFT: Final[list[Any]] = []
+"""Threads of actors that catch all that is to end them. They stay where they stand, and are never collected: that would be
+to throw at them once more."""
 
 
 class Actor:
@@ -44,6 +53,7 @@ class Actor:
         "name",
         "result",
         "skew_us",
+        "taken",
         "thread",
         "waiters",
         "work",
@@ -57,6 +67,8 @@ class Actor:
         """Effect -> how often it was met: `nth` in the key of a fault."""
         self.result: Any = None
         self.error: BaseException | None = None
+        self.taken = False
+        """Whether somebody has asked for its result, and so knows of its error."""
         self.killed = False
         self.ends_us: int | None = None
         """When its time is up, and it is killed."""
@@ -78,6 +90,13 @@ class Actor:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is this actor's end and the world's news
             self.error = error
+        except Killed:
+            self.killed = True  # it waited for one that died, and dies of it
+        except BaseException as error:
+            # Ctrl-C, or an exit: it is not this actor's alone, and who waits for it sees a process that has died.
+            self.error, self.killed = error, True
+            self.kernel.over(self)
+            raise
         self.kernel.over(self)
 
     def next(self, effect: str) -> int:
@@ -90,6 +109,8 @@ class Actor:
         """End it where it stands; it runs its `finally`s, and all that they would do is refused."""
         if not self.thread.dead:
             self.thread.throw(greenlet.GreenletExit)
+        if not self.thread.dead:
+            _LEFT.append(self.thread)
 
 
 class Kernel:
@@ -110,6 +131,12 @@ class Kernel:
         self._heap: list[tuple[int, int, Actor]] = []
         self._order = 0
         self._actors: list[Actor] = []
+        self._alive = 0
+        """How many actors have not come to their end."""
+        self._failed: list[Actor] = []
+        """Those whose error has no name."""
+        self._refused: set[Any] = set()
+        """Threads that were told that the world is over."""
         self._names: dict[str, int] = {}
 
     def spawn(self, name: str, work: Callable[[], Any], *, after_us: int = 0, lasts_us: int | None = None) -> Actor:
@@ -118,6 +145,7 @@ class Kernel:
         if lasts_us is not None:
             actor.ends_us = self.now_us + after_us + lasts_us
         self._actors.append(actor)
+        self._alive += 1
         self.wake(actor, after_us)
         return actor
 
@@ -133,10 +161,11 @@ class Kernel:
 
     def wait(self, us: int) -> None:
         """The current actor goes on `us` later; outside of all actors time moves on by it, and what is due happens."""
+        if self.closed:
+            self.refuse_when_closed()
         actor = self.current
         if actor is None:
             self.run(until_us=self.now_us + us)
-            self.now_us = max(self.now_us, self.now_us)
             return
         if actor.ends_us is not None and self.now_us + us > actor.ends_us:
             self.wake(actor, max(0, actor.ends_us - self.now_us))
@@ -152,7 +181,7 @@ class Kernel:
         From actor to actor directly, since the way by the hub is two switches. Where a run is to end, the hub does it.
         """
         if self.closed:
-            raise greenlet.GreenletExit
+            self.refuse_when_closed()
         following = self.hub
         heap = self._heap
         if heap and self.moments < self._moments_end:
@@ -167,7 +196,7 @@ class Kernel:
                 following = actor.thread
         following.switch()
         if self.closed:
-            raise greenlet.GreenletExit
+            self.refuse_when_closed()
 
     def join(self, actors: Iterable[Actor]) -> None:
         """Wait until all have ended."""
@@ -181,6 +210,7 @@ class Kernel:
 
     def result_of(self, actor: Actor) -> Any:
         """What a joined actor returned; what it raised is raised, `Killed` where it was killed."""
+        actor.taken = True
         if actor.killed:
             raise Killed(actor.name)
         if actor.error is not None:
@@ -191,7 +221,11 @@ class Kernel:
         """End the actor that still wants something of a world that is over; `InvalidInput` for anybody else."""
         if not self.closed:
             return
-        if greenlet.getcurrent().parent is self.hub:
+        asking = greenlet.getcurrent()
+        if asking.parent is self.hub:
+            if asking in self._refused:
+                self.hub.switch()  # it caught that, and would for ever: this never returns
+            self._refused.add(asking)
             raise greenlet.GreenletExit
         raise InvalidInput("This world is over.", hint="Use its ports and run it before it is closed.")
 
@@ -214,6 +248,9 @@ class Kernel:
 
     def over(self, actor: Actor) -> None:
         """Wake those who wait for its end."""
+        self._alive -= 1
+        if not (actor.error is None or actor.killed or isinstance(actor.error, EmbedpipeError)):
+            self._failed.append(actor)
         waiters, actor.waiters = actor.waiters, []
         for waiter in waiters:
             self.wake(waiter)
@@ -236,11 +273,21 @@ class Kernel:
                 self.now_us = moment_us
                 self.current = actor
                 actor.thread.switch()
-                self.current = None
         finally:
+            self.current = None
             self._last_us, self._moments_end = outer
         if until_us is not None:
             self.now_us = max(self.now_us, until_us)
+
+    def refuse_unfinished(self) -> None:
+        """`ActorFailed` where one ended with an error of no name that nobody took; `Overrun` where some wait for ever."""
+        failed, self._failed = self._failed, []
+        for actor in failed:
+            if not actor.taken:
+                raise ActorFailed(f"{type(actor.error).__name__}: {actor.error}, in {actor.name}") from actor.error
+        if self._alive and not self._heap:
+            names = [actor.name for actor in self._actors if not actor.ended]
+            raise Overrun(f"{', '.join(names[:3])} {'wait' if len(names) > 1 else 'waits'} for what never comes.")
 
     def _until_ended(self, actor: Actor) -> None:
         while not actor.ended:
@@ -268,7 +315,8 @@ class Lock:
 
     def __enter__(self) -> None:
         actor = self._kernel.current
-        assert actor is not None, "only an actor can wait for a lock"
+        if actor is None:
+            raise InvalidInput("Only an actor can wait for a lock.", hint="Do it in one: spawn it, and run the world.")
         while self._holder is not None:
             self._waiting.append(actor)
             self._kernel.pause()

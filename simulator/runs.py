@@ -20,7 +20,7 @@ import attrs
 from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.backends.memory.job import Job
-from embedpipe.errors import EmbedpipeError, ProviderMismatch
+from embedpipe.errors import ProviderMismatch
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind, Record
 from embedpipe.retry import RetryPolicy
@@ -29,7 +29,8 @@ from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
 from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike
-from simulator.kernel import SECOND_US, Actor, Overrun
+from simulator.guard import Stuck
+from simulator.kernel import SECOND_US, Actor, ActorFailed, Overrun
 from simulator.oracle import Evidence, judged
 from simulator.points import points_of
 from simulator.scenarios import NEVER_ENDS, QUICK, Release, Scenario, Script
@@ -114,10 +115,6 @@ def _temporary_files_in_memory() -> Iterator[None]:
         tempfile.tempdir = before
 
 
-class _Unnamed(Exception):
-    """An actor ended with an error that is not the package's."""
-
-
 class _Run:
     """The parts of one run."""
 
@@ -157,9 +154,9 @@ class _Run:
     def outcome(self) -> Outcome:
         try:
             verdict, broken = self._judged()
-        except Overrun as error:
+        except (Overrun, Stuck) as error:
             verdict, broken = Verdict.LIVENESS, [f"G4: {error}"]
-        except _Unnamed as error:
+        except ActorFailed as error:
             verdict, broken = Verdict.CRASH, [str(error)]
         world = self.world
         return Outcome(
@@ -188,7 +185,6 @@ class _Run:
         ]
         self.world.run()
         for each in (*self.submitters, *executions):
-            _refuse_unnamed(each)
             if each.error is not None and not self._may_stop(each):
                 return Verdict.SAFETY, [_stopped(each)]
         if broken := [*self.world.stores.watch.broken, *map(str, check(self._observed()))]:
@@ -300,9 +296,8 @@ class _Run:
                 self.world.stores.provider.cancel(job.id)
 
     def _alone(self, actor: Actor) -> str | None:
-        """Let everything happen: why this actor stopped, where it had no reason to. `_Unnamed`."""
+        """Let everything happen: why this actor stopped, where it had no reason to. `ActorFailed`."""
         self.world.run()
-        _refuse_unnamed(actor)
         foreign = seemed_foreign(self.world.faults.struck, self.world.stores.provider.jobs)
         mistaken = isinstance(actor.error, ProviderMismatch) and foreign
         return None if actor.error is None or mistaken else _stopped(actor)
@@ -342,11 +337,6 @@ def _said(finding: Finding) -> str:
 def _submission(at: int) -> str:
     """Its execution's id. Submitted again, it is the same execution."""
     return f"submit-{at}"
-
-
-def _refuse_unnamed(actor: Actor) -> None:
-    if actor.error is not None and not isinstance(actor.error, EmbedpipeError):
-        raise _Unnamed(f"{type(actor.error).__name__}: {actor.error}, in {actor.name}")
 
 
 def _stopped(actor: Actor) -> str:

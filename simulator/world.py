@@ -7,7 +7,9 @@ with World(seed=7, faults="all") as world:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Self
 
@@ -84,6 +86,12 @@ class World:
     def spawn(self, name: str, work: Callable[[], Any], *, after_s: float = 0.0) -> Actor:
         """A new actor, under a name of its own: faults are planned by it."""
         self.kernel.refuse_when_closed()
+        if not callable(work) or iscoroutinefunction(work):
+            raise InvalidInput(
+                f"{name[:60]!a} is no plain function.", hint="Actors are called, and take turns at ports."
+            )
+        if not 0 <= after_s < math.inf:
+            raise InvalidInput(f"{name[:60]!a} begins {after_s} s from now.", hint="Time goes on only: 0 or more.")
         if name in self._names:
             raise InvalidInput(f"There is an actor {name[:60]!a} already.", hint="Give each a name of its own.")
         self._names.add(name)
@@ -92,12 +100,15 @@ class World:
     def run(self, *, for_s: float | None = None) -> None:
         """Until nobody has anything left to do, or `for_s` seconds of virtual time have passed.
 
-        `InvalidInput` names an actor that has asked for the real clock or for a network.
+        `InvalidInput` names an actor that has asked for the real clock or for a network. `ActorFailed` is raised from an
+        error that ended an actor and that nobody took: a failed assertion, say. Errors of the package's are its `error` only:
+        a service that fails is what worlds are for. `Overrun` names who waits for ever, `Stuck` who does not come back.
         """
         self.kernel.refuse_when_closed()
         until_us = None if for_s is None else self.kernel.now_us + round(for_s * SECOND_US)
         with guarded(self.kernel):
             self.kernel.run(until_us=until_us)
+        self.kernel.refuse_unfinished()
 
     def close(self) -> None:
         """End all actors where they stand; nothing they still do has an effect. Quiet when called twice."""

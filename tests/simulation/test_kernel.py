@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.chance import fraction, pick
-from simulator.kernel import SECOND_US, Kernel, Killed, Lock, Overrun
+from simulator.kernel import SECOND_US, ActorFailed, Kernel, Killed, Lock, Overrun
 
 
 @contextmanager
@@ -126,6 +126,82 @@ def test_an_error_is_the_actors_and_nobody_elses() -> None:
         world.run()
         with pytest.raises(ZeroDivisionError):
             world.result_of(failing)
+
+
+def test_what_ends_the_process_ends_the_actor_and_is_raised_once() -> None:
+    with kernel() as world:
+
+        def leaves() -> None:
+            world.wait(1)
+            raise SystemExit(3)
+
+        def joins() -> None:
+            world.join([leaving])
+            world.result_of(leaving)
+
+        leaving, waiting = world.spawn("leaving", leaves), world.spawn("waiting", joins)
+        with pytest.raises(SystemExit):
+            world.run()
+        assert world.current is None
+        world.run()
+        world.refuse_unfinished()
+        assert (leaving.killed, waiting.killed) == (True, True)
+
+
+def test_an_actor_that_catches_its_end_is_left_where_it_stands() -> None:
+    caught: list[BaseException] = []
+    with kernel() as world:
+
+        def stays() -> None:
+            while True:
+                try:
+                    world.wait(1)
+                except BaseException as error:  # noqa: BLE001  that is what it does
+                    caught.append(error)
+
+        world.spawn("stays", stays)
+        world.run(until_us=5)
+    assert len(caught) == 2  # it was thrown at, and refused when it went on
+
+
+def test_a_world_that_is_over_starts_nobody_and_time_stands_still() -> None:
+    begun: list[str] = []
+    with kernel() as world:
+
+        def tidies() -> None:
+            try:
+                world.wait(100)
+            finally:
+                world.wait(1_000)
+                begun.append("tidied")
+
+        world.spawn("tidies", tidies)
+        world.spawn("later", lambda: begun.append("later"), after_us=500)
+        world.run(until_us=50)
+    assert (begun, world.now_us) == ([], 50)
+
+
+def test_who_waits_for_ever_is_named_and_so_is_an_error_that_nobody_took() -> None:
+    with kernel() as world:
+
+        def joins_itself() -> None:
+            world.join([me[0]])
+
+        me = [world.spawn("me", joins_itself)]
+        world.run()
+        with pytest.raises(Overrun, match="^me waits"):
+            world.refuse_unfinished()
+    with kernel() as world:
+
+        def fails() -> None:
+            raise AssertionError("mine")
+
+        world.spawn("fails", fails)
+        world.run()
+        with pytest.raises(ActorFailed, match="^AssertionError: mine, in fails$") as raised:
+            world.refuse_unfinished()
+        assert isinstance(raised.value.__cause__, AssertionError)
+        world.refuse_unfinished()
 
 
 @given(st.integers(), st.text(), st.lists(st.integers(), min_size=1, max_size=5))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -23,6 +24,7 @@ from simulator.cli.parts import whole
 from simulator.coverage import covered
 from simulator.crashes import crashed
 from simulator.faults import EFFECTS, PROFILES, Fault
+from simulator.guard import Stuck
 from simulator.mutants.catalogue import MUTANTS
 from simulator.mutants.planting import hunted
 from simulator.plan import Plan, plan_of, read_plan, replay
@@ -192,6 +194,66 @@ def test_a_step_that_leaves_its_world_is_named(trespass: Callable[[], object], n
         with pytest.raises(InvalidInput, match=f"^mine calls {named}"):
             world.run()
         assert time.time() > world.clock.monotonic_s()  # outside of actors it is as before
+
+
+async def _never() -> None:
+    """Nobody would await it."""
+
+
+def test_threads_beside_a_world_have_the_real_clock() -> None:
+    """Those of a notebook, say. Worlds side by side put back what they found."""
+    before = [time.time, time.sleep, threading.Thread.start]
+    asked: list[float] = []
+    errors: list[Exception] = []
+    over = threading.Event()
+
+    def asks() -> None:
+        while not over.is_set():
+            try:
+                asked.append(time.monotonic())
+            except Exception as error:  # noqa: BLE001  whatever it is, there is to be none
+                errors.append(error)
+
+    digests: dict[int, str] = {}
+
+    def runs(number: int) -> None:
+        digests[number] = digest(run(SCENARIOS["small"], 17, "storm"))
+
+    threads = [threading.Thread(target=asks), *(threading.Thread(target=runs, args=(number,)) for number in range(3))]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join()
+    over.set()
+    threads[0].join()
+    assert errors == []
+    assert asked
+    assert set(digests.values()) == {digest(run(SCENARIOS["small"], 17, "storm"))}
+    assert [time.time, time.sleep, threading.Thread.start] == before
+
+
+def _turns_in_circles() -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize("waits", [lambda: threading.Event().wait(), _turns_in_circles])
+def test_an_actor_that_does_not_come_back_is_named(
+    waits: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.guard.STUCK_S", 0.1)
+    with World(1) as world:
+        world.spawn("mine", waits)
+        with pytest.raises(Stuck, match="^mine does not come"):
+            world.run()
+
+
+@pytest.mark.parametrize(
+    ("work", "after_s"), [(None, 0), (lambda: None, -1), (lambda: None, float("nan")), (_never, 0)]
+)
+def test_an_actor_that_can_not_act_is_refused(work: Any, after_s: float) -> None:
+    with World(1) as world, pytest.raises(InvalidInput, match="'mine'"):
+        world.spawn("mine", work, after_s=after_s)
 
 
 def test_a_world_that_is_over_or_has_two_of_a_name_says_so() -> None:
