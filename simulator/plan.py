@@ -19,10 +19,12 @@ from simulator.faults import EFFECTS, Fault, Planned, Strike
 from simulator.runs import Outcome, run
 from simulator.scenarios import SCENARIOS, Scenario
 
-__all__ = ["Plan", "code_digest", "plan_of", "read_plan", "replay"]
+__all__ = ["Plan", "code_digest", "parse_plan", "plan_of", "read_plan", "replay"]
 
 FORMAT: Final = 1
 PACKAGES: Final = ("embedpipe", "verify", "simulator")
+PLAN_BYTES_MAX: Final = 64 * 1024 * 1024
+"""[ours] A plan of every effect of a very long run is smaller."""
 HINT: Final = "A failing run of `embedpipe simulate run --out DIR` writes plans; find it again there."
 
 
@@ -38,9 +40,9 @@ class Plan:
     code: str = ""
     """Digest of the code that wrote it."""
 
-    def dump(self) -> str:
-        """As the JSON file has it."""
-        document = {
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
             "format": FORMAT,
             "scenario": self.scenario,
             "seed": self.seed,
@@ -48,7 +50,10 @@ class Plan:
             "without": sorted(self.without),
             "faults": [attrs.asdict(strike) for strike in self.strikes],
         }
-        return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+    def dump(self) -> str:
+        """As the JSON file has it."""
+        return msgspec.json.format(msgspec.json.encode(self.document()), indent=2).decode() + "\n"
 
 
 def plan_of(scenario: Scenario, outcome: Outcome) -> Plan:
@@ -57,15 +62,27 @@ def plan_of(scenario: Scenario, outcome: Outcome) -> Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a file. `InvalidInput` names what is wrong with it."""
+    """The plan in a file. `InvalidInput` or `CorruptData` names what is wrong with it."""
     try:
-        document = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        if path.exists() and not path.is_file():
+            raise InvalidInput(f"{path} is no file.", hint=HINT)
+        with path.open("rb") as file:
+            data = file.read(PLAN_BYTES_MAX + 1)
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}.") from None
+    if len(data) > PLAN_BYTES_MAX:
+        raise InvalidInput(f"{path} has more than {PLAN_BYTES_MAX:,} bytes: it is no plan.", hint=HINT)
+    return parse_plan(data, path)
+
+
+def parse_plan(data: bytes, path: Path | str) -> Plan:
+    """The plan in these bytes; `path` names them in errors."""
+    try:
+        document = msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptData(f"{path} is no plan: {error}", hint=HINT) from None
     version = document.get("format")
-    if version != FORMAT:
+    if version != FORMAT or isinstance(version, bool):
         if isinstance(version, int) and version > FORMAT:
             raise NewerSchema(
                 f"{path} has format {version}; this version reads {FORMAT}.",
@@ -91,16 +108,16 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def _typed(document: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+def _typed(document: dict[str, Any], name: str, kind: type, path: Path | str) -> Any:
     value = document.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise CorruptData(f"{path} is no plan: its '{name}' is {ascii(value)[:40]}.", hint=HINT)
     return value
 
 
-def _strike(entry: object, path: Path) -> Strike:
+def _strike(entry: object, path: Path | str) -> Strike:
     match entry:
-        case {"actor": str(actor), "effect": str(effect), "nth": int(nth), "fault": str(fault)} if nth >= 1:
+        case {"actor": str(actor), "effect": str(effect), "nth": int(nth), "fault": str(fault)} if _counts(nth):
             if effect not in EFFECTS:
                 raise CorruptData(
                     f"{path}: there is no effect {ascii(effect)[:60]}.", hint=f"Use {', '.join(EFFECTS)}."
@@ -110,6 +127,10 @@ def _strike(entry: object, path: Path) -> Strike:
                 raise CorruptData(f"{path}: {effect} can't meet {ascii(fault)[:40]}.", hint=f"It can meet {known}.")
             return Strike(actor=actor, effect=effect, nth=nth, fault=Fault(fault))
     raise CorruptData(f"{path}: a fault is {ascii(entry)[:80]}; it has actor, effect, nth and fault.", hint=HINT)
+
+
+def _counts(nth: int) -> bool:
+    return nth >= 1 and not isinstance(nth, bool)
 
 
 def scenario_named(name: str) -> Scenario:

@@ -5,10 +5,14 @@ A sweep ends at the first run that does not hold, unless told to go on. What it 
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice, zip_longest
@@ -16,8 +20,9 @@ from typing import Final, TypeVar
 
 import attrs
 
-from simulator.effects import Happened
-from simulator.plan import Plan, code_digest, plan_of, replay, scenario_named
+from embedpipe.errors import Unavailable
+from simulator.again import lines_again
+from simulator.plan import Plan, code_digest, plan_of, scenario_named
 from simulator.points import AFTERWARDS, step_of
 from simulator.runs import Outcome, Verdict, run
 from simulator.scenarios import turn
@@ -25,7 +30,7 @@ from simulator.scenarios import turn
 __all__ = ["Failure", "Tally", "counted", "side_by_side", "sweep"]
 
 REPEATED: Final = 20
-"""[ours] One run in so many is repeated and compared."""
+"""[ours] One run in so many is repeated in another process and compared."""
 CHUNK: Final = 5
 """[ours] Runs that another process takes at a time. Until it has them there is no progress, and nothing can be stopped."""
 AHEAD: Final = 4
@@ -120,11 +125,28 @@ def side_by_side(work: Callable[[Sequence[T]], Tally], items: Iterable[T], jobs:
 @contextmanager
 def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes leave Ctrl-C to the one that asks them; what has not begun at the end is left out."""
-    pool = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(jobs, initializer=_begin)
     try:
         yield pool
+    except BrokenProcessPool:
+        raise Unavailable(
+            "A process of this sweep was killed, maybe for its memory.", hint="Run it again, with fewer --jobs."
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """In a process of a pool: Ctrl-C is not for it, an end is, and so is that of the process that made it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _runs(scenario: str, faults: str, seeds: Sequence[int]) -> Tally:
@@ -137,9 +159,10 @@ def _runs(scenario: str, faults: str, seeds: Sequence[int]) -> Tally:
         failures = []
         if outcome.verdict is not Verdict.HELD:
             failures.append(Failure(seed=seed, verdict=outcome.verdict, broken=outcome.broken, plan=plan))
-        repeat = seed % REPEATED == 0
-        if repeat and (parted := divergence(outcome.trace, replay(plan)[0].trace)):
-            failures.append(Failure(seed=seed, verdict=Verdict.NONDETERMINISM, broken=(parted,), plan=plan))
+        # One that failed is repeated, too: what is not the same twice can't be replayed, and has to be looked for elsewhere.
+        repeat = seed % REPEATED == 0 or bool(failures)
+        if repeat and (parted := divergence([line.line() for line in outcome.trace], lines_again(plan))):
+            failures.insert(0, Failure(seed=seed, verdict=Verdict.NONDETERMINISM, broken=(parted,), plan=plan))
         total += counted(outcome, failures=tuple(failures), repeated=repeat)
     return total
 
@@ -161,11 +184,15 @@ def counted(outcome: Outcome, *, failures: tuple[Failure, ...] = (), repeated: b
     )
 
 
-def divergence(first: list[Happened], second: list[Happened]) -> str | None:
-    """The first event in which two traces part; None where they are equal."""
-    for number, (one, two) in enumerate(zip_longest(first, second), 1):
+def divergence(first: Sequence[str], second: Sequence[str]) -> str | None:
+    """The first line in which two traces part; None where they are equal.
+
+    >>> divergence(["a", "b"], ["a"])
+    'event 2: b | the end'
+    """
+    for number, (one, two) in enumerate(zip_longest(first, second, fillvalue="the end"), 1):
         if one != two:
-            return f"event {number}: {one.line() if one else 'the end'} | {two.line() if two else 'the end'}"
+            return f"event {number}: {one} | {two}"
     return None
 
 

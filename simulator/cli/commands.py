@@ -6,7 +6,7 @@ It decides nothing: it reads options, calls the library, and prints. Its heavy i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -30,6 +30,10 @@ from simulator.cli.search import coverage, crashes
 if TYPE_CHECKING:
     from simulator.runs import Outcome
     from simulator.sweep import Tally
+
+
+SEED_DIGITS_MAX: Final = 4_000
+"""Longer ones the interpreter doesn't read."""
 
 
 @click.group()
@@ -59,7 +63,7 @@ def run(settings: Settings, keep_going: bool, out: Path | None, **asked: Any) ->
       embedpipe simulate run --runs 10000 --jobs 2
       embedpipe simulate run --scenario overlap --faults storm --out failures
     """
-    total = swept(settings, keep_going=keep_going, **asked)
+    total = swept(settings, out, keep_going=keep_going, **asked)
     click.echo(json_text(_document(total)) if settings.json else _summary(total, asked))
     whole(total, seed=asked["seed"], runs=asked["runs"])
     return told(total, out, quiet=settings.json)
@@ -86,7 +90,12 @@ def _document(total: Tally) -> dict[str, Any]:
             for (step, effect, fault), count in sorted(total.met.items())
         ],
         "failures": [
-            {"seed": failure.seed, "verdict": failure.verdict, "broken": list(failure.broken)}
+            {
+                "seed": failure.seed,
+                "verdict": failure.verdict,
+                "broken": list(failure.broken),
+                "plan": failure.plan.document(),
+            }
             for failure in total.failures
         ],
     }
@@ -134,7 +143,7 @@ def _again(plan: str, scenario: str, faults: str) -> tuple[Outcome, list[tuple[s
     from simulator.scenarios import turn
     from simulator.sweep import same_code
 
-    if plan.isascii() and plan.isdecimal():
+    if plan.isascii() and plan.isdecimal() and len(plan) <= SEED_DIGITS_MAX:
         scenario, faults = turn(scenario, faults, int(plan))
         return run_once(scenario_named(scenario), int(plan), faults), [], scenario
     read = read_plan(Path(plan))
@@ -191,11 +200,12 @@ def shrink(settings: Settings, plan: Path, out: Path | None) -> int:
     outcome, _ = replay_plan(small)
     if outcome.verdict == "held":
         raise InvalidInput(f"{plan} holds: nothing is broken, so nothing can be smaller.")
-    path = out or plan.with_suffix("").with_suffix("").with_suffix(".small.json")
+    path = out or plan.with_name(f"{plan.name.removesuffix('.json').removesuffix('.plan')}.small.json")
     write(path, small)
     faults = [f"{strike.actor} {strike.effect}#{strike.nth} {strike.fault}" for strike in small.strikes]
     if settings.json:
-        click.echo(json_text({"plan": str(path), "verdict": outcome.verdict, "faults": faults}))
+        said = {"plan": str(path), "verdict": outcome.verdict, "broken": list(outcome.broken), "faults": faults}
+        click.echo(json_text(said))
     else:
         click.echo(f"{outcome.verdict} with {len(faults)} faults and {len(outcome.trace)} effects; plan {path}")
         click.echo("".join(f"  {line}\n" for line in (*faults, *outcome.broken[:3])), nl=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.plan import Plan
     from simulator.sweep import Failure, Tally
 
-__all__ = ["EXITS", "HELD", "kept", "progress", "swept", "told", "whole", "write"]
+__all__ = ["EXITS", "HELD", "kept", "prepare", "progress", "swept", "told", "whole", "write"]
 
 HELD: Final = 0
 EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
@@ -63,14 +63,27 @@ out_option: Final = click.option(
 
 
 def told(total: Tally, out: Path | None, *, quiet: bool = False) -> int:
-    """Write the plans of failing runs down, say where, and give the exit code."""
+    """Say what failed, write the plans down, and give the exit code. `quiet`: it has been said already."""
     for failure in total.failures:
+        if not quiet:
+            click.echo(f"{failure.verdict}: seed {failure.seed} of {failure.plan.scenario}, {_faults(failure)}")
+            click.echo("".join(f"  {line}\n" for line in failure.broken[:5]), nl=False)
         path = kept(failure, out)
         if not quiet:
-            click.echo(f"{failure.verdict}: seed {failure.seed}, {len(failure.plan.strikes)} faults; plan {path}")
-            click.echo("".join(f"  {line}\n" for line in failure.broken[:5]), nl=False)
-            click.echo(f"Next: embedpipe simulate shrink {path}")
+            click.echo(f"plan {path}")
+            click.echo(_next(failure, path))
     return EXITS[total.failures[0].verdict] if total.failures else HELD
+
+
+def _faults(failure: Failure) -> str:
+    count = len(failure.plan.strikes)
+    return "1 fault" if count == 1 else f"{count} faults"
+
+
+def _next(failure: Failure, path: Path) -> str:
+    if failure.verdict == "nondeterminism":
+        return "Next: look in the code for what depends on the order of a set, on hash(), id() or the real clock."
+    return f"Next: embedpipe simulate shrink {path}"
 
 
 def kept(failure: Failure, out: Path | None) -> Path:
@@ -87,12 +100,20 @@ def write(path: Path, plan: Plan) -> None:
         path.write_text(plan.dump(), encoding="utf-8")
 
 
-def swept(settings: Settings, *, keep_going: bool, **asked: Any) -> Tally:
+def prepare(out: Path | None) -> None:
+    """Make the folder of the plans: one that can't be written to is told before hours of work."""
+    if out is not None:
+        with full_disk(str(out)):
+            out.mkdir(parents=True, exist_ok=True)
+
+
+def swept(settings: Settings, out: Path | None, *, keep_going: bool, **asked: Any) -> Tally:
     """A sweep with its progress. Ctrl-C ends it after the runs that are under way; what there is then is as good as all."""
     from embedpipe.cli.interrupt import stoppable
     from simulator.sweep import sweep
 
     asked_to_stop = Event()
+    prepare(out)
     with progress(quiet=settings.quiet) as on_progress, stoppable(asked_to_stop.set):
         return sweep(
             keep_going=keep_going,

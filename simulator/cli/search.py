@@ -15,6 +15,7 @@ from simulator.cli.parts import (
     mixed_faults_option,
     mixed_scenario_option,
     out_option,
+    prepare,
     progress,
     swept,
     told,
@@ -28,7 +29,9 @@ __all__ = ["coverage", "crashes"]
 
 
 @click.command()
-@click.option("--scenario", default="small", show_default=True, metavar="NAME", help="As of `simulate run`.")
+@click.option(
+    "--scenario", default="small", show_default=True, metavar="NAME", help="As of `simulate run`, but one of them."
+)
 @click.option(
     "--seed", default=3, show_default=True, type=click.IntRange(0), help="Of the run whose effects are struck."
 )
@@ -51,6 +54,7 @@ def crashes(settings: Settings, out: Path | None, **asked: Any) -> int:
     from simulator.crashes import crashed
 
     asked_to_stop = Event()
+    prepare(out)
     with progress(quiet=settings.quiet) as on_progress, stoppable(asked_to_stop.set):
         total = crashed(on_progress=on_progress, stopping=asked_to_stop.is_set, **asked)
     held = total.runs - len(total.failures)
@@ -84,7 +88,7 @@ def coverage(settings: Settings, out: Path | None, **asked: Any) -> int:
     """
     from simulator.coverage import covered
 
-    total = swept(settings, keep_going=True, **asked)
+    total = swept(settings, out, keep_going=True, **asked)
     found = covered(total)
     click.echo(json_text(_document(found)) if settings.json else _drawn(found, total.runs), nl=settings.json)
     whole(total, seed=asked["seed"], runs=asked["runs"])
