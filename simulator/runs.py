@@ -27,12 +27,13 @@ from embedpipe.retry import RetryPolicy
 from embedpipe.steps.context import Context, read_base
 from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
+from simulator.behaviours import NEVER_ENDS, QUICK
 from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike
 from simulator.kernel import SECOND_US, Actor, Overrun
 from simulator.oracle import Evidence, judged
 from simulator.points import points_of
-from simulator.scenarios import NEVER_ENDS, QUICK, Release, Scenario, Script
+from simulator.scenarios import Release, Scenario, Script
 from simulator.stops import may_stop, seemed_foreign
 from simulator.workflow import Workflow
 from simulator.world import World

@@ -42,14 +42,23 @@ class Watch:
 
 
 class WatchedTable(MemoryBatchTable):
-    """Rows only go forward, and a row that ends names retries that are there, and has its vectors published."""
+    """A row comes after its files and only goes forward; at its end its retries are there, and its vectors published."""
 
+    stored: Callable[[str], bool]
+    """Whether there is an object under a key."""
     unpublished: Callable[[BatchRow], str | None]
     """A record of a batch whose vector is there, and not in what is published; None where all are."""
 
     def __init__(self, watch: Watch) -> None:
         super().__init__(item_bytes_max=ITEM_BYTES_MAX)
         self._watch = watch
+
+    def put_new(self, row: BatchRow) -> bool:
+        """As the port says."""
+        for key in (SEED.requests_key(row.batch_id), SEED.records_key(row.batch_id)):
+            if not self.stored(key):
+                self._watch.saw("G2", f"the row of {row.batch_id} was stored before {key}")
+        return super().put_new(row)
 
     def update(self, batch_id: str, changes: Mapping[str, object], *, status: Status, revision: int) -> BatchRow:
         """As the port says."""
@@ -114,6 +123,10 @@ class WatchedObjects(MemoryBlobStore):
                 if pattern.fullmatch(key):
                     rule(self, key, before.data, data)
         return etag
+
+    def has(self, key: str) -> bool:
+        """Whether there is an object."""
+        return key in self._objects
 
     def register_of(self, batch_id: str) -> dict[str, Any]:
         """The register of a batch; empty where it has none."""

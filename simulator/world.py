@@ -37,7 +37,7 @@ class Stores:
         )
         self.table = WatchedTable(self.watch)
         self.objects = WatchedObjects(self.table, self.watch, clock=clock)
-        self.table.unpublished = self.objects.unpublished
+        self.table.unpublished, self.table.stored = self.objects.unpublished, self.objects.has
         self.provider = WatchedProvider(clock, dimensions=dimensions, behaviour=behaviour)
         self.provider.table, self.provider.watch = self.table, self.watch
         self.provider.registers = self.objects.register_of

@@ -90,7 +90,10 @@ def other_than_quoted(batch: Batch, _: Moment) -> Iterator[Finding]:
 
 
 REVISED: Final = frozenset({"delta_id", "delta_key", "delta_sha256", "execution_id", "results_count"})
-"""What changes where a later execution polls a batch again because its delta is damaged."""
+"""What changes where a batch is polled again because its delta is damaged, or came damaged: by a later execution, or by a
+second delivery of the same one, which may come when the results are gathered already."""
+REVISIONS: Final = frozenset({"delta_id", "execution_id"})
+"""Of these, those that are new each time."""
 
 
 def _differing(entry: Polled, register: Result) -> list[str]:
@@ -98,7 +101,7 @@ def _differing(entry: Polled, register: Result) -> list[str]:
     differing = [name for name, value in entry.facts.items() if now.get(name) != value]
     if entry.facts.get("openai_batch_id") is not None and now["openai_batch_id"] is None:
         differing.remove("openai_batch_id")  # normalising fills it in from the listing
-    revised = "execution_id" in differing and is_terminal(str(now["action"]))
+    revised = not REVISIONS.isdisjoint(differing) and is_terminal(str(now["action"]))
     return [name for name in differing if not (revised and name in REVISED)]
 
 
