@@ -20,7 +20,7 @@ from simulator.timelines import SPAN_S, anyhow, by_turns
 
 __all__ = ["MIX", "SCENARIOS", "Release", "Scenario", "Script", "turn"]
 
-TEXTS: Final = ("one", "two", "three")
+TEXTS: Final = ("one", "two")
 
 
 @attrs.frozen(kw_only=True)
@@ -89,8 +89,8 @@ class Scenario:
     policy: Policy
     contended: bool = False
     """Whether it is one and the same record each time, with another text than before."""
-    flipping: tuple[int, ...] = ()
-    """So many texts, one of these by the seed, take turns in the same few records; none: records and texts are drawn."""
+    flipping: bool = False
+    """Whether it is the same few records each time, most often with another text than the time before."""
     timeline: Callable[[int, int, int], tuple[list[float], list[float]]] = anyhow
     """Of a seed and so many submissions and executions, when each begins."""
     behaviour: Callable[[int, int], Behaviour] = odd_half
@@ -141,15 +141,14 @@ class Scenario:
             count = 1 + number(seed, "count", submission) % self.records
             drawn = (number(seed, "id", submission, at) % (self.records + 1) for at in range(count))
             names = sorted({f"r{which}" for which in drawn})
-        return [Record(id=name, text=f"{name} {pick(TEXTS[:2], seed, 'text', submission, name)}") for name in names]
+        return [Record(id=name, text=f"{name} {pick(TEXTS, seed, 'text', submission, name)}") for name in names]
 
     def _flipped(self, seed: int, submission: int) -> list[Record]:
-        """Most of them; seven in eight have the next text."""
-        texts = pick(self.flipping, seed, "texts")
+        """Most of them; seven in eight have another text than the time before."""
         names = [f"r{at}" for at in range(self.records)]
         named = [name for name in names if fraction(seed, "left out", submission, name) >= 0.25] or names[:1]
         same = {name: fraction(seed, "same", submission, name) < 0.125 for name in named}
-        return [Record(id=name, text=f"{name} {TEXTS[(submission + same[name]) % texts]}") for name in named]
+        return [Record(id=name, text=f"{name} {TEXTS[(submission + same[name]) % 2]}") for name in named]
 
 
 _SMALL: Final = Policy(
@@ -203,7 +202,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="flips",
         submissions=4,
         records=2,
-        flipping=(2,),
+        flipping=True,
         timeline=by_turns,
         executions=5,
         limits=Limits(requests_per_batch=1),
@@ -215,7 +214,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="rush",
         submissions=5,
         records=1,
-        flipping=(2, 3),
+        flipping=True,
         timeline=by_turns,
         executions=5,
         limits=Limits(requests_per_batch=3),

@@ -19,6 +19,7 @@ from embedpipe.backends.memory.job import Job
 from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.memory.table import MemoryBatchTable
+from embedpipe.errors import PreconditionFailed
 from embedpipe.layout import SEED
 from embedpipe.lifecycle import OPEN, TERMINAL, TERMINAL_ACTIONS, TRANSITIONS, Status
 from embedpipe.limits import ITEM_BYTES_MAX
@@ -105,10 +106,11 @@ class WatchedProvider(MemoryProvider):
 
 
 class WatchedObjects(MemoryBlobStore):
-    """Objects by what their keys say they are."""
+    """Objects by what their keys say they are. `in_place`: whether who publishes holds the collection's lock."""
 
-    def __init__(self, table: MemoryBatchTable, watch: Watch, **options: Any) -> None:
+    def __init__(self, table: MemoryBatchTable, watch: Watch, *, in_place: bool, **options: Any) -> None:
         super().__init__(**options)
+        self._in_place = in_place
         self._table = table
         self._watch = watch
         self._parsed: dict[str, dict[str, tuple[int, int]]] = {}
@@ -117,7 +119,12 @@ class WatchedObjects(MemoryBlobStore):
     def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """As the port says."""
         before = self._objects.get(key)
-        etag = super().put(key, data, if_none_match=if_none_match, if_match=if_match)
+        try:
+            etag = super().put(key, data, if_none_match=if_none_match, if_match=if_match)
+        except PreconditionFailed:
+            if self._in_place and POINTER.fullmatch(key):
+                self._watch.saw("G6", f"rows were written in place on a version that {key} had left")
+            raise
         if before is not None and before.data != data:
             for pattern, rule in RULES:
                 if pattern.fullmatch(key):
@@ -206,11 +213,13 @@ def _read(data: bytes) -> dict[str, Any]:
     return document
 
 
+POINTER: Final = re.compile(r"[^/]+/snapshot/latest\.json")
+
 RULES: Final = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
         (r"poll_results/[^/]+/result\.json", WatchedObjects.register),
-        (r"[^/]+/snapshot/latest\.json", WatchedObjects.pointer),
+        (POINTER.pattern, WatchedObjects.pointer),
         (r"[^/]+/snapshot/[^/]+/.+", WatchedObjects.final),
         (r"[^/]+/submissions/[^/]+/head\.json", WatchedObjects.ledger),
         (r"[^/]+/delta/.+", WatchedObjects.final),

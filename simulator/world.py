@@ -36,7 +36,7 @@ class Stores:
             lambda: f"{kernel.now_us / SECOND_US:.6f} by {kernel.current.name if kernel.current else ''}"
         )
         self.table = WatchedTable(self.watch)
-        self.objects = WatchedObjects(self.table, self.watch, clock=clock)
+        self.objects = WatchedObjects(self.table, self.watch, clock=clock, in_place=in_place)
         self.table.unpublished, self.table.stored = self.objects.unpublished, self.objects.has
         self.provider = WatchedProvider(clock, dimensions=dimensions, behaviour=behaviour)
         self.provider.table, self.provider.watch = self.table, self.watch
