@@ -36,7 +36,7 @@ from simulator.points import points_of
 from simulator.scenarios import Release, Scenario, Script
 from simulator.stops import may_stop, seemed_foreign
 from simulator.workflow import Workflow
-from simulator.world import World
+from simulator.world import SIMULATED, World
 from verify.audit.api import check as audit
 from verify.audit.sources import Source
 from verify.invariants import check, observe
@@ -45,7 +45,7 @@ from verify.observation import World as Observed
 __all__ = ["Outcome", "Verdict", "run"]
 
 KIND: Final = Kind("notes")
-MODEL: Final = EmbeddingModel(name="simulated", dimensions=32)
+MODEL: Final = EmbeddingModel(name=SIMULATED, dimensions=32)
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
 SUBMITTED_MAX: Final = 4
 """How often an operator tries."""

@@ -255,12 +255,12 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 
 
 MIX: Final = (
-    *(("rush", "stalls"), ("texts", "all"), ("versions", "all"), ("flips", "writes"), ("overlap", "all")),
-    *(("texts", "crashes"), ("rush", "stalls"), ("versions", "races"), ("overlap", "storm"), ("flips", "echoes")),
-    *(("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes"), ("small", "storm")),
-    *(("flips", "writes"), ("texts", "storm"), ("rush", "stalls"), ("overlap", "crashes"), ("versions", "writes")),
-    *(("overlap", "races"), ("crowd", "all"), ("versions", "none"), ("rush", "races"), ("seed62", "all")),
-    *(("flips", "rot"), ("rush", "stalls")),
+    *(("rush", "stalls"), ("texts", "all"), ("flips", "writes"), ("versions", "all"), ("overlap", "all")),
+    *(("rush", "stalls"), ("texts", "crashes"), ("flips", "writes"), ("versions", "races"), ("overlap", "storm")),
+    *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
+    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("overlap", "crashes")),
+    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("versions", "none")),
+    *(("rush", "races"), ("flips", "writes"), ("seed62", "all"), ("flips", "rot"), ("rush", "stalls")),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 

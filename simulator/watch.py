@@ -108,6 +108,9 @@ class WatchedProvider(MemoryProvider):
 class WatchedObjects(MemoryBlobStore):
     """Objects by what their keys say they are. `in_place`: whether who publishes holds the collection's lock."""
 
+    contents_of: Callable[[str], Mapping[str, bytes]]
+    """Of a database, the content hashes of the rows that its collection holds in place."""
+
     def __init__(self, table: MemoryBatchTable, watch: Watch, *, in_place: bool, **options: Any) -> None:
         super().__init__(**options)
         self._in_place = in_place
@@ -125,11 +128,19 @@ class WatchedObjects(MemoryBlobStore):
             if self._in_place and POINTER.fullmatch(key):
                 self._watch.saw("G6", f"rows were written in place on a version that {key} had left")
             raise
+        if JOURNAL.fullmatch(key):
+            self._journal(key, data)
         if before is not None and before.data != data:
             for pattern, rule in RULES:
                 if pattern.fullmatch(key):
                     rule(self, key, before.data, data)
         return etag
+
+    def delete(self, key: str) -> None:
+        """As the port says."""
+        super().delete(key)
+        if JOURNAL.fullmatch(key):
+            self._journal(key, None)
 
     def has(self, key: str) -> bool:
         """Whether there is an object."""
@@ -151,6 +162,27 @@ class WatchedObjects(MemoryBlobStore):
         version = _read(latest.data)["version"] if latest else ""
         published = self._claims(SEED.snapshot_prefix(database, version) + SEED.catalog_file) if latest else {}
         return next((name for name, claim in claims.items() if published.get(name, (0, 0)) < claim), None)
+
+    def _journal(self, key: str, data: bytes | None) -> None:
+        """What a collection in place holds is what is published, or its journal names it, or knows that it does not know."""
+        database = key.partition("/")[0]
+        journal = _read(data) if data else {"deltas": [], "suspects": []}
+        if journal["suspects"]:
+            return
+        named = {name for ref in journal["deltas"] for name in self._claims(ref["delta_key"] + SEED.vectors_file)}
+        published = self._published(database)
+        for name, content in self.contents_of(database).items():
+            if name not in named and published.get(name) != content:
+                self._watch.saw("G6", f"{key} does not name record {name}, whose row is not as it was published")
+
+    def _published(self, database: str) -> dict[str, bytes]:
+        """Content hashes by id, as the published catalog has them."""
+        latest = self._objects.get(SEED.latest_key(database))
+        if latest is None:
+            return {}
+        key = SEED.snapshot_prefix(database, _read(latest.data)["version"]) + SEED.catalog_file
+        rows = pa.ipc.open_file(pa.py_buffer(self._objects[key].data)).read_all()
+        return dict(zip(rows.column("id").to_pylist(), rows.column("content_hash").to_pylist(), strict=True))
 
     def _claims(self, key: str) -> dict[str, tuple[int, int]]:
         """By id, those of an Arrow file; none where there is no such file."""
@@ -214,6 +246,7 @@ def _read(data: bytes) -> dict[str, Any]:
 
 
 POINTER: Final = re.compile(r"[^/]+/snapshot/latest\.json")
+JOURNAL: Final = re.compile(r"[^/]+/snapshot/merging\.json")
 
 RULES: Final = tuple(
     (re.compile(pattern), rule)
