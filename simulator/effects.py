@@ -33,7 +33,10 @@ PAUSE_US: Final = (100_000, 8 * SECOND_US)
 WAITS_US: Final[Mapping[Fault | None, tuple[int, int]]] = MappingProxyType({Fault.SLOW: SLOW_US, Fault.PAUSE: PAUSE_US})
 
 HEARD: Final = frozenset(
-    {Fault.SLOW, Fault.PAUSE, Fault.LAG, Fault.CORRUPT, Fault.DUPLICATE, Fault.SKEW, Fault.FOREIGN}
+    {
+        *(Fault.SLOW, Fault.PAUSE, Fault.LAG, Fault.CORRUPT, Fault.SKEW, Fault.FOREIGN),
+        *(Fault.DUPLICATE, Fault.LATE_DUPLICATE),
+    }
 )
 """The caller gets an answer, be it a strange one."""
 HAPPENS: Final = HEARD | {Fault.ABORTED, Fault.CRASH_AFTER, Fault.CRASH_HALF, Fault.ANSWER_LOST}

@@ -32,6 +32,9 @@ class Fault(StrEnum):
     SLOW = "slow"  # minutes pass first
     PAUSE = "pause"  # seconds pass first: others overtake
     DUPLICATE = "duplicate"  # the invocation is delivered twice
+    LATE_DUPLICATE = (
+        "late_duplicate"  # the same, and the second time seconds to minutes later, when others have gone on
+    )
     ABORTED = "aborted"  # the execution is stopped by an operator
     SKEW = "skew"  # the clock of the machine that it runs on is wrong
     FOREIGN = "foreign"  # the API key is another project's: what is ours is not there
@@ -65,11 +68,14 @@ EFFECTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "collection.get": _ALWAYS,
     "collection.ids": _ALWAYS,
     "edition.seal": (*_WRITE, Fault.CRASH_HALF),
-    "lambda.invoke": (Fault.DUPLICATE, Fault.SLOW, Fault.PAUSE, Fault.UNAVAILABLE, Fault.SKEW),
+    "lambda.invoke": (Fault.DUPLICATE, Fault.LATE_DUPLICATE, Fault.SLOW, Fault.PAUSE, Fault.UNAVAILABLE, Fault.SKEW),
     "lambda.update": (),  # a release comes when it comes
     "execution.state": (Fault.ABORTED, Fault.SLOW, Fault.PAUSE),
 }
 """Effect -> the faults that can happen there."""
+WRITES: Final = frozenset(effect for effect, faults in EFFECTS.items() if Fault.ANSWER_LOST in faults)
+"""Effects that leave something behind: a process that dies at a read has died at the write before it."""
+CRASHES: Final = frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})
 
 
 @attrs.frozen(kw_only=True)
@@ -92,11 +98,14 @@ class Chance:
     """A profile: how often an effect meets a fault, and which ones take part."""
 
     rate: float
-    faults: frozenset[Fault] = frozenset(Fault)
+    faults: frozenset[Fault] = frozenset(Fault) - {Fault.LATE_DUPLICATE}
+    """A kind that was thought of later is drawn where it is named: what a seed of another profile draws stays the same."""
+    effects: frozenset[str] = frozenset(EFFECTS)
+    """Where they strike."""
     swarm: bool = True
     """Whether a seed leaves out about half of the faults, so that rare ones meet each other."""
-    focus: str | None = None
-    """The part of an actor's name where all of them gather; None: drawn by the seed."""
+    foci: tuple[tuple[str, ...], ...] = ()
+    """Where all of them gather, by parts of the actors' names: one of these, drawn by the seed; none: one of `FOCI`, mostly."""
     lasting: float = 0.3
     """[ours] How many faults that strike each repetition of an invocation there are for each that strikes one."""
 
@@ -105,7 +114,7 @@ PROFILES: Final[Mapping[str, Chance]] = {
     "none": Chance(rate=0.0),
     "all": Chance(rate=0.02),
     "storm": Chance(rate=0.1),
-    "crashes": Chance(rate=0.03, faults=frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_HALF})),
+    "crashes": Chance(rate=0.03, faults=CRASHES),
     "answers": Chance(rate=0.05, faults=frozenset({Fault.ANSWER_LOST, Fault.UNAVAILABLE, Fault.THROTTLED})),
     "races": Chance(
         rate=0.1,
@@ -115,9 +124,19 @@ PROFILES: Final[Mapping[str, Chance]] = {
         rate=0.006,
         faults=frozenset({Fault.CRASH_BEFORE, Fault.CRASH_AFTER}),
         swarm=False,
-        focus="final_merge",
+        foci=(("final_merge",),),
         lasting=10.0,
     ),
+    "writes": Chance(
+        rate=0.02,
+        faults=CRASHES,
+        effects=WRITES,
+        swarm=False,
+        foci=(("process_chunk", "final_merge", "mark_complete"),),
+        lasting=10.0,
+    ),
+    "stalls": Chance(rate=0.02, faults=frozenset({Fault.SLOW}), swarm=False, lasting=0.0),
+    "echoes": Chance(rate=0.4, faults=frozenset({Fault.LATE_DUPLICATE}), swarm=False),
     "rot": Chance(rate=0.3, faults=frozenset({Fault.CORRUPT}), swarm=False),
 }
 
@@ -161,17 +180,21 @@ class Drawn(Faults):
         self._rate = chance.rate * (0.5 + fraction(seed, "rate")) if chance.swarm else chance.rate
         self._lasting = chance.lasting
         focused = chance.swarm and fraction(seed, "focused") < 0.8
-        self._focus = chance.focus or (pick(FOCI, seed, "focus") if focused else None)
+        self._focus: tuple[str, ...] = (pick(FOCI, seed, "focus"),) if focused else ()
+        if chance.foci:
+            self._focus = pick(chance.foci, seed, "focus")
         least, most = FOCUSED
         drawn_rate = self._rate * least * (most / least) ** fraction(seed, "focused rate")
-        self._focused_rate = self._rate if chance.focus else min(RATE_MAX, drawn_rate)
-        self._elsewhere = 0.0 if chance.focus else self._rate * ELSEWHERE
+        self._focused_rate = self._rate if chance.foci else min(RATE_MAX, drawn_rate)
+        self._elsewhere = 0.0 if chance.foci else self._rate * ELSEWHERE
         self._kinds = {
             effect: [
                 fault
                 for fault in possible
                 if fault in chance.faults and not (chance.swarm and fraction(seed, "swarm", fault) < 0.5)
             ]
+            if effect in chance.effects
+            else []
             for effect, possible in EFFECTS.items()
         }
 
@@ -189,9 +212,9 @@ class Drawn(Faults):
         return None
 
     def _rate_at(self, actor: str) -> float:
-        if self._focus is None:
+        if not self._focus:
             return self._rate
-        return self._focused_rate if self._focus in actor else self._elsewhere
+        return self._focused_rate if any(part in actor for part in self._focus) else self._elsewhere
 
 
 class Planned(Faults):

@@ -54,6 +54,7 @@ LINES: Final[Mapping[str, Callable[[Happened], bool]]] = MappingProxyType(
         "the provider's list was behind": _struck("provider.list", "lag"),
         "a create was paid for and nobody heard": _struck("provider.create", "answer_lost"),
         "an invocation was delivered twice": _struck("lambda.invoke", "duplicate"),
+        "an invocation was delivered again, and late": _struck("lambda.invoke", "late_duplicate"),
         "a new release came": lambda line: line.effect == "lambda.update",
         "an execution was aborted": _struck("execution.state", "aborted"),
         "a clock was wrong": _struck("lambda.invoke", "skew"),

@@ -27,16 +27,17 @@ from embedpipe.retry import RetryPolicy
 from embedpipe.steps.context import Context, read_base
 from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
+from simulator.behaviours import NEVER_ENDS, QUICK
 from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike
 from simulator.guard import Stuck
 from simulator.kernel import SECOND_US, Actor, ActorFailed, Overrun
 from simulator.oracle import Evidence, judged
 from simulator.points import points_of
-from simulator.scenarios import NEVER_ENDS, QUICK, Release, Scenario, Script
+from simulator.scenarios import Release, Scenario, Script
 from simulator.stops import may_stop, seemed_foreign
 from simulator.workflow import Workflow
-from simulator.world import World
+from simulator.world import SIMULATED, World
 from verify.audit.api import check as audit
 from verify.audit.catalogue import RULES
 from verify.audit.findings import Finding
@@ -47,7 +48,7 @@ from verify.observation import World as Observed
 __all__ = ["Outcome", "Verdict", "run"]
 
 KIND: Final = Kind("notes")
-MODEL: Final = EmbeddingModel(name="simulated", dimensions=32)
+MODEL: Final = EmbeddingModel(name=SIMULATED, dimensions=32)
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
 SUBMITTED_MAX: Final = 4
 """How often an operator tries."""

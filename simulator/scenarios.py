@@ -6,27 +6,21 @@ A scenario is drawn from the seed; the faults are another matter. Texts name the
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from embedpipe.backends.batch_files import CANCELLED, EXPIRED, TIMEOUT, ItemError
-from embedpipe.backends.memory.behaviour import FOR_EVER, SILENT, Behaviour, CreateFault
+from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.limits import Limits, Policy
-from embedpipe.model import ProviderIssue, Record
+from embedpipe.model import Record
+from simulator.behaviours import QUICK, calm, crowded, odd_half
 from simulator.chance import fraction, number, pick
+from simulator.timelines import SPAN_S, anyhow, by_turns
 
-__all__ = ["MIX", "NEVER_ENDS", "QUICK", "SCENARIOS", "Release", "Scenario", "Script", "turn"]
+__all__ = ["MIX", "SCENARIOS", "Release", "Scenario", "Script", "turn"]
 
-SPAN_S: Final = 1_200
-"""[ours] Within it all begin."""
-TOGETHER_S: Final = 4.0
-"""[ours] About as long as a step of an execution takes."""
-QUICK: Final = Behaviour(running=())
-"""Ends well at the first look."""
-NEVER_ENDS: Final = Behaviour(running=("in_progress",), outcome=None)
-"""Until somebody cancels it."""
+TEXTS: Final = ("one", "two")
 
 
 @attrs.frozen(kw_only=True)
@@ -95,6 +89,14 @@ class Scenario:
     policy: Policy
     contended: bool = False
     """Whether it is one and the same record each time, with another text than before."""
+    flipping: bool = False
+    """Whether it is the same few records each time, most often with another text than the time before."""
+    timeline: Callable[[int, int, int], tuple[list[float], list[float]]] = anyhow
+    """Of a seed and so many submissions and executions, when each begins."""
+    behaviour: Callable[[int, int], Behaviour] = odd_half
+    """Of a seed, that of the batch that is created at that place."""
+    creates: int = 6
+    """How many of them are drawn; all later ones are good."""
     in_place: bool = True
     """Whether vectors are merged in place, or into versions that race for the pointer."""
     released: float = 0.0
@@ -104,11 +106,11 @@ class Scenario:
 
     def script(self, seed: int) -> Script:
         """What happens in the run of that seed."""
-        submitted, begun = _timeline(seed, self.submissions, self.executions)
+        submitted, begun = self.timeline(seed, self.submissions, self.executions)
         return Script(
             submissions=[(when, tuple(self._records(seed, at))) for at, when in enumerate(submitted)],
             executions=begun,
-            behaviours=[_behaviour(seed, nth) for nth in range(6)],
+            behaviours=[self.behaviour(seed, nth) for nth in range(self.creates)],
             release=self._release(seed) if fraction(seed, "released") < self.released else None,
         )
 
@@ -130,16 +132,23 @@ class Scenario:
     def _records(self, seed: int, submission: int) -> list[Record]:
         """Few ids, so that submissions overlap; some texts change."""
         if self.contended:
-            return [Record(id="r0", text=("one", "two")[submission % 2])]
+            return [Record(id="r0", text=TEXTS[submission % 2])]
+        if self.flipping:
+            return self._flipped(seed, submission)
         if self.exactly:
             names = [f"r{at:05d}" for at in range(self.records)]
         else:
             count = 1 + number(seed, "count", submission) % self.records
             drawn = (number(seed, "id", submission, at) % (self.records + 1) for at in range(count))
             names = sorted({f"r{which}" for which in drawn})
-        return [
-            Record(id=name, text=f"{name} {pick(('one', 'two'), seed, 'text', submission, name)}") for name in names
-        ]
+        return [Record(id=name, text=f"{name} {pick(TEXTS, seed, 'text', submission, name)}") for name in names]
+
+    def _flipped(self, seed: int, submission: int) -> list[Record]:
+        """Most of them; seven in eight have another text than the time before."""
+        names = [f"r{at}" for at in range(self.records)]
+        named = [name for name in names if fraction(seed, "left out", submission, name) >= 0.25] or names[:1]
+        same = {name: fraction(seed, "same", submission, name) < 0.125 for name in named}
+        return [Record(id=name, text=f"{name} {TEXTS[(submission + same[name]) % 2]}") for name in named]
 
 
 _SMALL: Final = Policy(
@@ -189,6 +198,41 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         policy=_SMALL,
         in_place=False,
     ),
+    "flips": Scenario(
+        name="flips",
+        submissions=4,
+        records=2,
+        flipping=True,
+        timeline=by_turns,
+        executions=5,
+        limits=Limits(requests_per_batch=1),
+        policy=attrs.evolve(_SMALL, inline_batches_max=1),
+        behaviour=calm,
+        creates=12,
+    ),
+    "rush": Scenario(
+        name="rush",
+        submissions=5,
+        records=1,
+        flipping=True,
+        timeline=by_turns,
+        executions=5,
+        limits=Limits(requests_per_batch=3),
+        policy=_SMALL,
+        behaviour=calm,
+    ),
+    "crowd": Scenario(
+        name="crowd",
+        submissions=1,
+        records=7,
+        exactly=True,
+        executions=2,
+        limits=Limits(requests_per_batch=1),
+        policy=attrs.evolve(_SMALL, inline_batches_max=2),
+        behaviour=crowded,
+        creates=7,
+        settle_max=16,
+    ),
     "seed62": Scenario(
         name="seed62",
         submissions=2,
@@ -211,10 +255,12 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 
 
 MIX: Final = (
-    *(("texts", "all"), ("versions", "all"), ("overlap", "all"), ("texts", "crashes"), ("versions", "races")),
-    *(("overlap", "storm"), ("texts", "races"), ("overlap", "rot"), ("versions", "crashes"), ("small", "storm")),
-    *(("texts", "storm"), ("overlap", "crashes"), ("overlap", "races"), ("versions", "none"), ("seed62", "all")),
-    *(("texts", "deaths"), ("seed62", "races")),
+    *(("rush", "stalls"), ("texts", "all"), ("flips", "writes"), ("versions", "all"), ("overlap", "all")),
+    *(("rush", "stalls"), ("texts", "crashes"), ("flips", "writes"), ("versions", "races"), ("overlap", "storm")),
+    *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
+    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("overlap", "crashes")),
+    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("versions", "none")),
+    *(("rush", "races"), ("flips", "writes"), ("seed62", "all"), ("flips", "rot"), ("rush", "stalls")),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 
@@ -223,77 +269,3 @@ def turn(scenario: str, faults: str, seed: int) -> tuple[str, str]:
     """The scenario and the profile of a seed: those asked for, or what `mix` comes to."""
     mixed = MIX[seed % len(MIX)]
     return mixed[0] if scenario == "mix" else scenario, mixed[1] if faults == "mix" else faults
-
-
-def _timeline(seed: int, submissions: int, executions: int) -> tuple[list[float], list[float]]:
-    """When submissions and executions begin, in seconds: half of them right after the one before, so that they meet.
-
-    The first is a submission; then they come in any order.
-    """
-    moments: list[float] = []
-    count = submissions + executions
-    for at in range(count):
-        if moments and fraction(seed, "together", at) < 0.5:
-            moments.append(moments[-1] + fraction(seed, "beside", at) ** 3 * TOGETHER_S)
-        else:
-            moments.append(fraction(seed, "moment", at) * SPAN_S)
-    moments.sort()
-    later = sorted(range(1, count), key=lambda at: number(seed, "which", at))
-    submitted = {0, *later[: submissions - 1]}
-    return [moments[at] for at in sorted(submitted)], [moments[at] for at in range(count) if at not in submitted]
-
-
-# --- what providers do ---------------------------------------------------------------------------------------------
-
-BAD: Final = ItemError(400, "invalid_input", "This text can't be embedded.")
-
-_ERRORS: Final[tuple[ItemError | None, ...]] = (EXPIRED, CANCELLED, TIMEOUT, BAD, SILENT)
-_ENDS: Final = ("completed", "completed", "completed", "completed", "expired", "cancelled", "failed")
-_CREATES: Final = (
-    *(Behaviour(create=CreateFault.REFUSED, refusal=word) for word in ("insufficient_quota", "invalid_request")),
-    Behaviour(create=CreateFault.THROTTLED),
-    Behaviour(create=CreateFault.LOST),
-    Behaviour(create=CreateFault.ANSWER_LOST, running=()),
-)
-_ISSUES: Final[tuple[tuple[ProviderIssue, ...], ...]] = (
-    (),
-    (ProviderIssue(code="invalid_json_line", message="line 1 is no JSON", line=1),),
-    (ProviderIssue(code="token_limit_exceeded", message="too many tokens are in the queue"),),
-)
-_ODD_LINES: Final = (b"no JSON\n", b'{"id": "x", "custom_id": "nobody\'s", "response": null, "error": null}\n')
-
-
-def _behaviour(seed: int, nth: int) -> Behaviour:
-    """Half of the batches are good, an eighth is not made at first, some are lost, some never end."""
-    lot = fraction(seed, "lot", nth)
-    running = ("in_progress",) * (number(seed, "running", nth) % 3)
-    if lot < 0.5:
-        return Behaviour(running=running, shuffle_seed=nth)
-    if lot < 0.62:
-        return pick(_CREATES, seed, "create", nth)
-    if lot < 0.65:
-        return Behaviour(unknown_retrieves=FOR_EVER)
-    if lot < 0.68:
-        return NEVER_ENDS
-
-    def once_in(runs: int, what: str) -> bool:
-        return number(seed, what, nth) % runs == 0
-
-    named = [f"r{at}" for at in range(10) if fraction(seed, "fated", nth, at) < 0.2]
-    return Behaviour(
-        running=running,
-        outcome=pick(_ENDS, seed, "outcome", nth),
-        issues=pick(_ISSUES, seed, "issues", nth),
-        fates={name: pick(_ERRORS, seed, "fate", nth, name) for name in named},
-        shuffle_seed=nth,
-        doubled=frozenset({"r1", "r2"}) if once_in(5, "doubled") else frozenset(),
-        extra_lines=_ODD_LINES if once_in(5, "odd lines") else (),
-        late_retrieves=number(seed, "late", nth) % 2,
-        null_output_retrieves=int(once_in(4, "null output")),
-        absent_file_id="" if once_in(4, "absent") else None,
-        unknown_retrieves=number(seed, "unknown", nth) % 2,
-        unlisted_calls=number(seed, "unlisted", nth) % 3,
-        content_missing=FOR_EVER if once_in(12, "gone") else int(once_in(6, "content")),
-        torn=once_in(5, "torn"),
-        counts_silent=once_in(2, "silent"),
-    )

@@ -19,6 +19,7 @@ from embedpipe.backends.memory.job import Job
 from embedpipe.backends.memory.objects import MemoryBlobStore
 from embedpipe.backends.memory.provider import MemoryProvider
 from embedpipe.backends.memory.table import MemoryBatchTable
+from embedpipe.errors import PreconditionFailed
 from embedpipe.layout import SEED
 from embedpipe.lifecycle import OPEN, TERMINAL, TERMINAL_ACTIONS, TRANSITIONS, Status
 from embedpipe.limits import ITEM_BYTES_MAX
@@ -42,14 +43,23 @@ class Watch:
 
 
 class WatchedTable(MemoryBatchTable):
-    """Rows only go forward, and a row that ends names retries that are there, and has its vectors published."""
+    """A row comes after its files and only goes forward; at its end its retries are there, and its vectors published."""
 
+    stored: Callable[[str], bool]
+    """Whether there is an object under a key."""
     unpublished: Callable[[BatchRow], str | None]
     """A record of a batch whose vector is there, and not in what is published; None where all are."""
 
     def __init__(self, watch: Watch) -> None:
         super().__init__(item_bytes_max=ITEM_BYTES_MAX)
         self._watch = watch
+
+    def put_new(self, row: BatchRow) -> bool:
+        """As the port says."""
+        for key in (SEED.requests_key(row.batch_id), SEED.records_key(row.batch_id)):
+            if not self.stored(key):
+                self._watch.saw("G2", f"the row of {row.batch_id} was stored before {key}")
+        return super().put_new(row)
 
     def update(self, batch_id: str, changes: Mapping[str, object], *, status: Status, revision: int) -> BatchRow:
         """As the port says."""
@@ -96,10 +106,14 @@ class WatchedProvider(MemoryProvider):
 
 
 class WatchedObjects(MemoryBlobStore):
-    """Objects by what their keys say they are."""
+    """Objects by what their keys say they are. `in_place`: whether who publishes holds the collection's lock."""
 
-    def __init__(self, table: MemoryBatchTable, watch: Watch, **options: Any) -> None:
+    contents_of: Callable[[str], Mapping[str, bytes]]
+    """Of a database, the content hashes of the rows that its collection holds in place."""
+
+    def __init__(self, table: MemoryBatchTable, watch: Watch, *, in_place: bool, **options: Any) -> None:
         super().__init__(**options)
+        self._in_place = in_place
         self._table = table
         self._watch = watch
         self._parsed: dict[str, dict[str, tuple[int, int]]] = {}
@@ -108,12 +122,29 @@ class WatchedObjects(MemoryBlobStore):
     def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         """As the port says."""
         before = self._objects.get(key)
-        etag = super().put(key, data, if_none_match=if_none_match, if_match=if_match)
+        try:
+            etag = super().put(key, data, if_none_match=if_none_match, if_match=if_match)
+        except PreconditionFailed:
+            if self._in_place and POINTER.fullmatch(key):
+                self._watch.saw("G6", f"rows were written in place on a version that {key} had left")
+            raise
+        if JOURNAL.fullmatch(key):
+            self._journal(key, data)
         if before is not None and before.data != data:
             for pattern, rule in RULES:
                 if pattern.fullmatch(key):
                     rule(self, key, before.data, data)
         return etag
+
+    def delete(self, key: str) -> None:
+        """As the port says."""
+        super().delete(key)
+        if JOURNAL.fullmatch(key):
+            self._journal(key, None)
+
+    def has(self, key: str) -> bool:
+        """Whether there is an object."""
+        return key in self._objects
 
     def register_of(self, batch_id: str) -> dict[str, Any]:
         """The register of a batch; empty where it has none."""
@@ -131,6 +162,27 @@ class WatchedObjects(MemoryBlobStore):
         version = _read(latest.data)["version"] if latest else ""
         published = self._claims(SEED.snapshot_prefix(database, version) + SEED.catalog_file) if latest else {}
         return next((name for name, claim in claims.items() if published.get(name, (0, 0)) < claim), None)
+
+    def _journal(self, key: str, data: bytes | None) -> None:
+        """What a collection in place holds is what is published, or its journal names it, or knows that it does not know."""
+        database = key.partition("/")[0]
+        journal = _read(data) if data else {"deltas": [], "suspects": []}
+        if journal["suspects"]:
+            return
+        named = {name for ref in journal["deltas"] for name in self._claims(ref["delta_key"] + SEED.vectors_file)}
+        published = self._published(database)
+        for name, content in self.contents_of(database).items():
+            if name not in named and published.get(name) != content:
+                self._watch.saw("G6", f"{key} does not name record {name}, whose row is not as it was published")
+
+    def _published(self, database: str) -> dict[str, bytes]:
+        """Content hashes by id, as the published catalog has them."""
+        latest = self._objects.get(SEED.latest_key(database))
+        if latest is None:
+            return {}
+        key = SEED.snapshot_prefix(database, _read(latest.data)["version"]) + SEED.catalog_file
+        rows = pa.ipc.open_file(pa.py_buffer(self._objects[key].data)).read_all()
+        return dict(zip(rows.column("id").to_pylist(), rows.column("content_hash").to_pylist(), strict=True))
 
     def _claims(self, key: str) -> dict[str, tuple[int, int]]:
         """By id, those of an Arrow file; none where there is no such file."""
@@ -193,11 +245,14 @@ def _read(data: bytes) -> dict[str, Any]:
     return document
 
 
+POINTER: Final = re.compile(r"[^/]+/snapshot/latest\.json")
+JOURNAL: Final = re.compile(r"[^/]+/snapshot/merging\.json")
+
 RULES: Final = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
         (r"poll_results/[^/]+/result\.json", WatchedObjects.register),
-        (r"[^/]+/snapshot/latest\.json", WatchedObjects.pointer),
+        (POINTER.pattern, WatchedObjects.pointer),
         (r"[^/]+/snapshot/[^/]+/.+", WatchedObjects.final),
         (r"[^/]+/submissions/[^/]+/head\.json", WatchedObjects.ledger),
         (r"[^/]+/delta/.+", WatchedObjects.final),

@@ -24,6 +24,8 @@ __all__ = ["Workflow"]
 
 FUNCTION_S: Final = 900
 """[aws] The longest that a function may run."""
+LATE_S: Final = (1.0, 1_200.0)
+"""[ours] How much later a second delivery comes, at least and at most; each magnitude is as likely."""
 SKEW_S: Final = 7_200
 """[ours] By how much a wrong clock is at most wrong, either way."""
 MAP_CONCURRENCY: Final = 40
@@ -78,20 +80,28 @@ class Workflow:
     def _invoke(self, where: str, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
         kernel = self._kernel
 
-        def deliver(copy: str) -> Actor:
-            title = f"{where}#{kernel.unique(where)}{copy}"
-            return kernel.spawn(title, lambda: CALLS[name](self._deployed(), event), lasts_us=FUNCTION_S * SECOND_US)
+        def deliver(copy: str, after_s: float = 0.0) -> Actor:
+            return kernel.spawn(
+                f"{where}#{kernel.unique(where)}{copy}",
+                lambda: CALLS[name](self._deployed(), event),
+                after_us=round(after_s * SECOND_US),
+                lasts_us=FUNCTION_S * SECOND_US,
+            )
 
-        def twice() -> Actor:
-            deliver("-again")
+        def twice(after_s: float = 0.0) -> Actor:
+            deliver("-again", after_s)
             return deliver("")
+
+        def twice_apart() -> Actor:
+            least_s, most_s = LATE_S
+            return twice(least_s * (most_s / least_s) ** fraction(self._effects.seed, where, name, "late"))
 
         def skewed() -> Actor:
             actor = deliver("")
             actor.skew_us = round((fraction(self._effects.seed, actor.name, "skew") - 0.5) * 2 * SKEW_S * SECOND_US)
             return actor
 
-        instead = {Fault.DUPLICATE: twice, Fault.SKEW: skewed}
+        instead = {Fault.DUPLICATE: twice, Fault.LATE_DUPLICATE: twice_apart, Fault.SKEW: skewed}
         actor = self._effects.perform("lambda.invoke", name, lambda: deliver(""), instead)
         kernel.join([actor])
         result: dict[str, Any] = kernel.result_of(actor)

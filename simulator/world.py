@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from embedpipe.backends.memory.behaviour import ChooseBehaviour, always_good
 from embedpipe.backends.memory.vectors import MemoryVectorStore
 from embedpipe.errors import InvalidInput
+from embedpipe.model import content_hasher, metadata_json
 from embedpipe.ports import VectorStore
 from simulator.effects import Effects
 from simulator.faults import PROFILES, Drawn, Faults
@@ -25,7 +26,10 @@ from simulator.ports import SimulatedClock, SimulatedObjects, SimulatedProvider,
 from simulator.versions import SimulatedVersions, Versions
 from simulator.watch import Watch, WatchedObjects, WatchedProvider, WatchedTable
 
-__all__ = ["World"]
+__all__ = ["SIMULATED", "World"]
+
+SIMULATED: Final = "simulated"
+"""The model of a simulated run."""
 
 
 class Stores:
@@ -38,13 +42,24 @@ class Stores:
             lambda: f"{kernel.now_us / SECOND_US:.6f} by {kernel.current.name if kernel.current else ''}"
         )
         self.table = WatchedTable(self.watch)
-        self.objects = WatchedObjects(self.table, self.watch, clock=clock)
-        self.table.unpublished = self.objects.unpublished
+        self.objects = WatchedObjects(self.table, self.watch, clock=clock, in_place=in_place)
+        self.table.unpublished, self.table.stored = self.objects.unpublished, self.objects.has
         self.provider = WatchedProvider(clock, dimensions=dimensions, behaviour=behaviour)
         self.provider.table, self.provider.watch = self.table, self.watch
         self.provider.registers = self.objects.register_of
         self.vectors: MemoryVectorStore | Versions
         self.vectors = MemoryVectorStore(new_lock=lambda: Lock(kernel)) if in_place else Versions()
+        self.objects.contents_of = self._contents
+
+    def _contents(self, database: str) -> dict[str, bytes]:
+        """Of what is merged in place, the content hash of each row."""
+        found = self.vectors.found(database) if isinstance(self.vectors, MemoryVectorStore) else None
+        if found is None:
+            return {}
+        hash_contents = content_hasher(SIMULATED, found.dimensions)
+        rows = found.rows
+        metadata = [metadata_json(row.metadata) for row in rows.values()]
+        return dict(zip(rows, hash_contents([row.document or "" for row in rows.values()], metadata), strict=True))
 
 
 class World:

@@ -36,14 +36,14 @@ scenario_option: Final = click.option(
     default="small",
     show_default=True,
     metavar="NAME",
-    help="small, overlap, texts, versions, seed62, backlog1500, or mix: they take turns.",
+    help="small, overlap, texts, versions, flips, rush, crowd, seed62, backlog1500, or mix: they take turns.",
 )
 faults_option: Final = click.option(
     "--faults",
     default="all",
     show_default=True,
     metavar="PROFILE",
-    help="all, none, storm, crashes, answers, races, deaths, rot or mix.",
+    help="all, none, storm, crashes, answers, races, deaths, writes, stalls, echoes, rot or mix.",
 )
 mixed_scenario_option: Final = click.option(
     "--scenario", default="mix", show_default=True, metavar="NAME", help="As of `simulate run`."

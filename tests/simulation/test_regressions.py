@@ -23,9 +23,10 @@ FOLDER: Final = Path(__file__).parent / "regressions"
 PLANTED: Final = FOLDER / "planted"
 REAL: Final = {
     "late_create": "A slow read between the claim of a create and the create, and a machine whose clock is ahead: paid twice.",
-    "late_revision": "A late delivery of a poll read its delta damaged and polled again, when results had been gathered: P204.",
+    "late_mend": "A second delivery of a poll got a damaged copy of the delta and polled again, when its results were gathered "
+    "already: the auditor called them another's.",
 }
-"""Plan -> the bug of the pipeline that it showed."""
+"""Plan -> the bug that it showed, of the pipeline or of its auditor."""
 THOROUGH: Final = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 EVERY: Final = 1 if THOROUGH else 10
 """Planting takes a process and a second for each."""

@@ -25,7 +25,7 @@ from simulator.again import lines_again
 from simulator.cli.parts import whole
 from simulator.coverage import covered
 from simulator.crashes import crashed
-from simulator.faults import EFFECTS, PROFILES, Fault
+from simulator.faults import EFFECTS, PROFILES, Fault, Planned, Strike
 from simulator.guard import Stuck
 from simulator.mutants.catalogue import MUTANTS
 from simulator.mutants.planting import hunted
@@ -323,6 +323,20 @@ def test_each_planted_bug_still_fits_the_code(name: str) -> None:
 
 def test_every_fault_can_strike_somewhere() -> None:
     assert {fault for faults in EFFECTS.values() for fault in faults} == set(Fault)
+
+
+def test_a_late_duplicate_begins_when_others_have_gone_on() -> None:
+    strike = Strike(actor="ingest-0", effect="lambda.invoke", nth=1, fault=Fault.LATE_DUPLICATE)
+    outcome = run(SCENARIOS["small"], 3, Planned([strike]))
+    began = [line.actor for line in outcome.trace if line.actor.startswith("ingest-0/")]
+    assert outcome.strikes == (strike,)
+    assert began.index("ingest-0/create_pending#1-again") > began.index("ingest-0/list_pending#1")
+
+
+@pytest.mark.parametrize("profile", ["all", "storm"])
+def test_what_a_profile_draws_outlives_faults_that_are_thought_of_later(profile: str) -> None:
+    """A seed in a report means the same in the next release."""
+    assert Fault.LATE_DUPLICATE not in PROFILES[profile].faults
 
 
 def test_a_shrunk_plan_that_holds_is_itself() -> None:

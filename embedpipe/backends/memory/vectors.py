@@ -163,9 +163,13 @@ class MemoryVectorStore:
         with editor:
             yield MemoryEdition(self._opened(database, collection, dimensions))
 
+    def found(self, database: str) -> MemoryCollection | None:
+        """The collection of a database, whatever it is called; None where nothing was merged."""
+        return self._collections.get(database)
+
     def stored(self, database: str, collection: str) -> MemoryCollection:
         """The collection itself. `NotFound`."""
-        found = self._collections.get(database)
+        found = self.found(database)
         if found is None or found.name != collection:
             raise NotFound(f"Database {database} has no collection {collection}.", hint="Nothing was merged yet.")
         return found
