@@ -29,6 +29,7 @@ from embedpipe.backends.s3 import S3BlobStore
 from embedpipe.errors import EmbedpipeError
 from embedpipe.limits import Limits
 from simulator import world
+from simulator.records import numbered
 from simulator.runs import Verdict
 from simulator.runs import run as simulated
 from simulator.scenarios import SCENARIOS
@@ -38,7 +39,7 @@ SCENARIO = attrs.evolve(
     SCENARIOS["seed62"],
     submissions=1,
     records=BATCHES,
-    exactly=True,
+    draw=numbered,
     executions=1,
     limits=Limits(requests_per_batch=1),
 )

@@ -100,6 +100,8 @@ class Policy:
     """Vectors one chunk sorts and packs, more only when one delta alone has more."""
     merge_rows: int = attrs.field(default=250_000, validator=_positive)
     """Vectors one published version takes in; bounds the memory of the final merge."""
+    upsert_rows: int = attrs.field(default=5_461, validator=_positive)
+    """Rows handed to a collection at once, and read back. Chroma's own maximum, so that nothing is split twice."""
     merge_budget_s: float = attrs.field(default=600.0, validator=_positive)
     """After this long the final merge publishes, answers `more` and is called again. Lambda ends at 900 s."""
     delete_provider_files: bool = False

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
+
 from embedpipe.backends.batch_files import CANCELLED, EXPIRED, TIMEOUT, ItemError
 from embedpipe.backends.memory.behaviour import FOR_EVER, SILENT, Behaviour, CreateFault
 from embedpipe.model import ProviderIssue
 from simulator.chance import fraction, number, pick
+from simulator.records import ODD_IDS
 
-__all__ = ["NEVER_ENDS", "QUICK", "calm", "crowded", "odd_half"]
+__all__ = ["NEVER_ENDS", "QUICK", "calm", "crowded", "odd_half", "refusing"]
 
 QUICK: Final = Behaviour(running=())
 """Ends well at the first look."""
@@ -80,3 +83,19 @@ def calm(seed: int, nth: int) -> Behaviour:
 def crowded(seed: int, nth: int) -> Behaviour:
     """A third never ends, so that others have to get past it."""
     return NEVER_ENDS if fraction(seed, "crowded", nth) < 1 / 3 else calm(seed, nth)
+
+
+REFUSALS: Final = (
+    _BAD,
+    ItemError(413, "too_long", "This text has too many tokens."),
+    ItemError(403, "moderation_blocked", "This text is against the rules."),
+    ItemError(500, "server_error", "Try again."),
+)
+
+
+def refusing(seed: int, nth: int) -> Behaviour:
+    """Some requests fail, each for a reason of its own, and what else happens is as in calm runs."""
+    named = {
+        name: pick(REFUSALS, seed, "refusal", nth, name) for name in ODD_IDS if fraction(seed, "no", nth, name) < 0.2
+    }
+    return attrs.evolve(calm(seed, nth), fates=named)

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from embedpipe.backends.memory.behaviour import FOR_EVER, SILENT
+from embedpipe.backends.memory.clock import START
 from embedpipe.backends.memory.job import Job, fates, vector_of
 from embedpipe.lifecycle import CAPACITY_REASONS
 from embedpipe.model import EmbeddingModel, Record
@@ -45,6 +46,14 @@ class Evidence:
     attempts_max: int
     requests_max: int
     """How many requests the settings let into one batch."""
+    file_bytes: Mapping[str, int]
+    """By id of an input file, how large it is."""
+    file_bytes_max: int
+    unheard: Sequence[str]
+    """The `batch_id` of each create that ended without an answer."""
+    given_up_s: Mapping[str, float]
+    """By `batch_id`, when its create was given up, in seconds of the world."""
+    ambiguous_after_s: float
     unclaimed: Sequence[str]
     """Submissions that were answered and that the ledger does not name."""
     waits_were_whole: bool
@@ -55,11 +64,11 @@ class Evidence:
 def judged(evidence: Evidence) -> list[str]:
     """What does not hold."""
     rules = [
-        *(_unclaimed, _misrouted, _forgotten, _claimed_twice, _ill_formed),
-        *(_rejected_for_nothing, _tries_miscounted, _not_halved),
+        *(_unclaimed, _unreported, _misrouted, _forgotten, _claimed_twice, _ill_formed, _out_of_order),
+        *(_rejected_for_nothing, _misreported, _tries_miscounted, _not_halved),
     ]
     if evidence.waits_were_whole:
-        rules += [_thrown_away, _given_up, _tried_in_vain]
+        rules += [_thrown_away, _given_up, _given_up_early, _tried_in_vain]
     return [line for rule in rules for line in rule(evidence)]
 
 
@@ -69,6 +78,21 @@ def _unclaimed(evidence: Evidence) -> Iterator[str]:
         yield f"G1: submission {name} is not in the ledger"
 
 
+def _unreported(evidence: Evidence) -> Iterator[str]:
+    """A create that may have been paid for without anybody knowing is told, whatever becomes of it."""
+    for batch_id in sorted(set(evidence.unheard) - evidence.observed.ambiguous):
+        yield f"G5: nobody was told that the create of batch {batch_id} had no answer"
+
+
+def _out_of_order(evidence: Evidence) -> Iterator[str]:
+    """The oldest claim is listed first: where time is short, it is the newest that waits."""
+    rows = evidence.observed.rows
+    for name, manifest in evidence.observed.manifests.items():
+        claims = [rows[batch.batch_id].claim for batch in manifest.batches if batch.batch_id in rows]
+        if any(one > two for one, two in pairwise(claims)):
+            yield f"G4: execution {name} lists newer batches before older ones"
+
+
 def _ill_formed(evidence: Evidence) -> Iterator[str]:
     """Records are in the order of their ids, as joins need them, and no batch is above the limits of the provider."""
     for batch_id, records in evidence.observed.records.items():
@@ -76,6 +100,9 @@ def _ill_formed(evidence: Evidence) -> Iterator[str]:
             yield f"G2: the records of batch {batch_id} are not in order"
         if len(records) > evidence.requests_max:
             yield f"G9: batch {batch_id} has {len(records)} requests, and {evidence.requests_max} are let into one"
+    for job in evidence.jobs:
+        if (size_bytes := evidence.file_bytes[job.input_file_id]) > evidence.file_bytes_max:
+            yield f"G9: the input file of {job.id} has {size_bytes} bytes, and {evidence.file_bytes_max} are let in"
 
 
 def _misrouted(evidence: Evidence) -> Iterator[str]:
@@ -88,13 +115,18 @@ def _misrouted(evidence: Evidence) -> Iterator[str]:
 
 
 def _forgotten(evidence: Evidence) -> Iterator[str]:
-    """The last text of a record counts, unless the provider refuses it."""
+    """The last text of a record counts, and what is said of it, unless the provider refuses it."""
     rows = evidence.rows
-    stands = dict(zip(rows.ids, rows.documents, strict=True)) if rows is not None else {}
+    stands = dict(zip(rows.ids, zip(rows.documents, rows.metadatas, strict=True), strict=True)) if rows else {}
     refused = {name for delta in evidence.observed.deltas.values() for name in delta.rejected}
     for name, record in evidence.submitted.items():
-        if stands.get(name) != record.text and name not in refused:
-            yield f"G6: record {name} has the text {stands.get(name)!r}, and {record.text!r} was submitted last"
+        text, metadata = stands.get(name, (None, {}))
+        if name in refused:
+            continue
+        if text != record.text:
+            yield f"G6: record {name} has the text {text!r}, and {record.text!r} was submitted last"
+        elif dict(metadata) != dict(record.metadata):
+            yield f"G6: record {name} has the metadata {dict(metadata)}, and {dict(record.metadata)} was submitted last"
 
 
 def _claimed_twice(evidence: Evidence) -> Iterator[str]:
@@ -127,6 +159,17 @@ def _rejected_for_nothing(evidence: Evidence) -> Iterator[str]:
             if not spent and not any(_refused(job, name) for job in jobs.get(delta.delta.batch_id, ())):
                 batch = delta.delta.batch_id
                 yield f"G9: record {name} of batch {batch} was rejected for nothing that it did: {entry.reason}"
+
+
+def _misreported(evidence: Evidence) -> Iterator[str]:
+    """Who reads why a record was rejected reads the provider's words."""
+    for delta, job in _concluded(evidence):
+        errors = {} if _failed(job) else fates(job)
+        for name, entry in delta.rejected.items():
+            error = errors.get(name)
+            said = (entry.reason, entry.message)
+            if error and entry.reason != "attempts_exhausted" and said != (error.code, error.message):
+                yield f"G2: record {name} was rejected for {said}, and the provider said {(error.code, error.message)}"
 
 
 def _refused(job: Job, name: str) -> bool:
@@ -222,6 +265,16 @@ def _given_up(evidence: Evidence) -> Iterator[str]:
         known = any(job.behaviour.unknown_retrieves < FOR_EVER for job in jobs)
         if known and register is not None and register.batch_status == "lost":
             yield f"G5: batch {batch_id} was given up as lost, and the provider has it"
+
+
+def _given_up_early(evidence: Evidence) -> Iterator[str]:
+    """A create without an answer is looked for as long as was promised, for it may be paid for."""
+    for batch_id, at_s in evidence.given_up_s.items():
+        row = evidence.observed.rows.get(batch_id)
+        if row is not None and row.creating_at is not None:
+            waited_s = at_s - (row.creating_at - START).total_seconds()
+            if waited_s < evidence.ambiguous_after_s:
+                yield f"G5: the create of batch {batch_id} was given up after {waited_s:.0f} s"
 
 
 def _by_batch(evidence: Evidence) -> dict[str, list[Job]]:

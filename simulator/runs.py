@@ -13,21 +13,21 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.backends.memory.job import Job
-from embedpipe.errors import ProviderMismatch
+from embedpipe.errors import ProviderMismatch, Unavailable
 from embedpipe.lifecycle import OPEN
 from embedpipe.model import EmbeddingModel, Kind, Record
 from embedpipe.retry import RetryPolicy
 from embedpipe.steps.context import Context, read_base
 from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
-from simulator.behaviours import NEVER_ENDS, QUICK
+from simulator.behaviours import QUICK
 from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike
 from simulator.guard import Stuck
@@ -49,6 +49,8 @@ __all__ = ["Outcome", "Verdict", "run"]
 
 KIND: Final = Kind("notes")
 MODEL: Final = EmbeddingModel(name=SIMULATED, dimensions=32)
+NATIVE: Final = 48
+"""Dimensions of a provider's vector where nobody says how many."""
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
 SUBMITTED_MAX: Final = 4
 """How often an operator tries."""
@@ -99,7 +101,9 @@ def run(
     def behaviour(nth: int, _: Mapping[str, str]) -> Behaviour:
         return behaviours[nth - 1] if nth <= len(behaviours) and not world.faults.over else QUICK
 
-    made = World(seed, faults, behaviour=behaviour, dimensions=MODEL.dimensions, in_place=scenario.in_place)
+    # Where requests say how long a vector is to be, the provider's own are of another length: so it shows who forgets to.
+    dimensions = NATIVE if scenario.sends_dimensions else MODEL.dimensions
+    made = World(seed, faults, behaviour=behaviour, dimensions=dimensions, in_place=scenario.in_place)
     with _temporary_files_in_memory(), made as world:
         return _Run(world, scenario, script).outcome()
 
@@ -129,7 +133,7 @@ class _Run:
         """How long there were faults."""
         self.ctx = Context(
             kind=KIND,
-            model=MODEL,
+            model=attrs.evolve(MODEL, send_dimensions=scenario.sends_dimensions),
             objects=world.objects,
             table=world.table,
             provider=world.provider,
@@ -139,7 +143,7 @@ class _Run:
             policy=scenario.policy,
             on_event=self._note,
         )
-        self.workflow = Workflow(lambda: self.ctx, world.effects, RETRY)
+        self.workflow = Workflow(lambda: self.ctx, world.effects, RETRY, self._look)
 
     def _release(self, release: Release) -> None:
         """From now on invocations begin with other settings."""
@@ -148,6 +152,12 @@ class _Run:
             self.ctx = attrs.evolve(self.ctx, limits=release.limits, policy=release.policy)
 
         self.world.effects.perform("lambda.update", f"{release.limits.requests_per_batch} requests a batch", switch)
+
+    def _look(self, step: str, result: Mapping[str, Any]) -> None:
+        """What travels in the state of the workflow has its bounds."""
+        inline = len(result.get("pending_batches") or ())
+        if step == "list_pending" and inline > self.ctx.policy.inline_batches_max:
+            self.world.stores.watch.saw("G8", f"a listing of {inline} batches travels in the state")
 
     def _note(self, event: events.RunEvent) -> None:
         self.reported.append(event)
@@ -223,7 +233,7 @@ class _Run:
             waiting = self._open_batches()
             if not waiting and self._journal() is None:
                 break
-            if waiting and all(job is not None and job.behaviour == NEVER_ENDS for job in self._jobs_of(waiting)):
+            if waiting and all(job is not None and job.behaviour.outcome is None for job in self._jobs_of(waiting)):
                 self._cancel(waiting)
             if stopped := self._alone(self.workflow.start(f"settle-{at}", after_s=BETWEEN_S)):
                 return Verdict.LIVENESS, [stopped]
@@ -249,6 +259,11 @@ class _Run:
             model=MODEL,
             attempts_max=self.ctx.policy.attempts_max,
             requests_max=self._requests_max(),
+            file_bytes={name: len(data) for name, data in stores.provider.files.items()},
+            file_bytes_max=self.scenario.limits.file_bytes,
+            unheard=[line.on for line in self.world.effects.trace if _unheard(line)],
+            given_up_s=stores.objects.given_up_s,
+            ambiguous_after_s=self.scenario.policy.ambiguous_after_s,
             unclaimed=self._unclaimed(observed),
             waits_were_whole=not skewed and self.troubled_s + 2 * BETWEEN_S < self.scenario.policy.settle_max_s,
         )
@@ -327,6 +342,12 @@ class _Run:
         )
         found = [each for each in audit(source, depth="vectors").findings if each.code != "R105"]
         return (Verdict.SAFETY, list(map(_said, found))) if found else (Verdict.HELD, [])
+
+
+def _unheard(line: Happened) -> bool:
+    """A create whose caller lives, and does not know whether it was made."""
+    lost = line.fault in (Fault.ANSWER_LOST, Fault.UNAVAILABLE) or line.outcome == Unavailable.code
+    return lost and line.effect == "provider.create"
 
 
 def _said(finding: Finding) -> str:

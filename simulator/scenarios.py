@@ -14,13 +14,12 @@ import attrs
 from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.limits import Limits, Policy
 from embedpipe.model import Record
-from simulator.behaviours import QUICK, calm, crowded, odd_half
-from simulator.chance import fraction, number, pick
+from simulator.behaviours import QUICK, calm, crowded, odd_half, refusing
+from simulator.chance import fraction, pick
+from simulator.records import few, flipped, numbered, odd, one
 from simulator.timelines import SPAN_S, anyhow, by_turns
 
 __all__ = ["MIX", "SCENARIOS", "Release", "Scenario", "Script", "turn"]
-
-TEXTS: Final = ("one", "two")
 
 
 @attrs.frozen(kw_only=True)
@@ -82,21 +81,19 @@ class Scenario:
     submissions: int
     records: int
     """At most, of each submission."""
-    exactly: bool = False
-    """Whether each has as many, under different ids."""
     executions: int
     limits: Limits
     policy: Policy
-    contended: bool = False
-    """Whether it is one and the same record each time, with another text than before."""
-    flipping: bool = False
-    """Whether it is the same few records each time, most often with another text than the time before."""
+    draw: Callable[[int, int, int], list[Record]] = few
+    """Of a seed, the number of a submission and `records`, what it submits."""
     timeline: Callable[[int, int, int], tuple[list[float], list[float]]] = anyhow
     """Of a seed and so many submissions and executions, when each begins."""
     behaviour: Callable[[int, int], Behaviour] = odd_half
     """Of a seed, that of the batch that is created at that place."""
     creates: int = 6
     """How many of them are drawn; all later ones are good."""
+    sends_dimensions: bool = False
+    """Whether requests say how long a vector is to be."""
     in_place: bool = True
     """Whether vectors are merged in place, or into versions that race for the pointer."""
     released: float = 0.0
@@ -108,7 +105,7 @@ class Scenario:
         """What happens in the run of that seed."""
         submitted, begun = self.timeline(seed, self.submissions, self.executions)
         return Script(
-            submissions=[(when, tuple(self._records(seed, at))) for at, when in enumerate(submitted)],
+            submissions=[(when, tuple(self.draw(seed, at, self.records))) for at, when in enumerate(submitted)],
             executions=begun,
             behaviours=[self.behaviour(seed, nth) for nth in range(self.creates)],
             release=self._release(seed) if fraction(seed, "released") < self.released else None,
@@ -128,27 +125,6 @@ class Scenario:
                 self.policy, chunk_rows=rows, merge_rows=max(rows, turned(self.policy.merge_rows, "merge"))
             ),
         )
-
-    def _records(self, seed: int, submission: int) -> list[Record]:
-        """Few ids, so that submissions overlap; some texts change."""
-        if self.contended:
-            return [Record(id="r0", text=TEXTS[submission % 2])]
-        if self.flipping:
-            return self._flipped(seed, submission)
-        if self.exactly:
-            names = [f"r{at:05d}" for at in range(self.records)]
-        else:
-            count = 1 + number(seed, "count", submission) % self.records
-            drawn = (number(seed, "id", submission, at) % (self.records + 1) for at in range(count))
-            names = sorted({f"r{which}" for which in drawn})
-        return [Record(id=name, text=f"{name} {pick(TEXTS, seed, 'text', submission, name)}") for name in names]
-
-    def _flipped(self, seed: int, submission: int) -> list[Record]:
-        """Most of them; seven in eight have another text than the time before."""
-        names = [f"r{at}" for at in range(self.records)]
-        named = [name for name in names if fraction(seed, "left out", submission, name) >= 0.25] or names[:1]
-        same = {name: fraction(seed, "same", submission, name) < 0.125 for name in named}
-        return [Record(id=name, text=f"{name} {TEXTS[(submission + same[name]) % 2]}") for name in named]
 
 
 _SMALL: Final = Policy(
@@ -183,7 +159,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="texts",
         submissions=4,
         records=1,
-        contended=True,
+        draw=one,
         executions=7,
         limits=Limits(requests_per_batch=3),
         policy=_SMALL,
@@ -202,7 +178,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="flips",
         submissions=4,
         records=2,
-        flipping=True,
+        draw=flipped,
         timeline=by_turns,
         executions=5,
         limits=Limits(requests_per_batch=1),
@@ -214,7 +190,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="rush",
         submissions=5,
         records=1,
-        flipping=True,
+        draw=flipped,
         timeline=by_turns,
         executions=5,
         limits=Limits(requests_per_batch=3),
@@ -225,13 +201,24 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="crowd",
         submissions=1,
         records=7,
-        exactly=True,
+        draw=numbered,
         executions=2,
         limits=Limits(requests_per_batch=1),
         policy=attrs.evolve(_SMALL, inline_batches_max=2),
         behaviour=crowded,
         creates=7,
         settle_max=16,
+    ),
+    "odds": Scenario(
+        name="odds",
+        submissions=2,
+        records=5,
+        draw=odd,
+        sends_dimensions=True,
+        executions=3,
+        limits=Limits(requests_per_batch=3, file_bytes=6_000),
+        policy=attrs.evolve(_SMALL, upsert_rows=2),
+        behaviour=refusing,
     ),
     "seed62": Scenario(
         name="seed62",
@@ -246,7 +233,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="backlog1500",
         submissions=1,
         records=1_500,
-        exactly=True,
+        draw=numbered,
         executions=2,
         limits=Limits(requests_per_batch=1),
         policy=attrs.evolve(_SMALL, chunk_rows=300, merge_rows=900),

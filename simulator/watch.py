@@ -116,6 +116,8 @@ class WatchedObjects(MemoryBlobStore):
         self._in_place = in_place
         self._table = table
         self._watch = watch
+        self.given_up_s: dict[str, float] = {}
+        """By `batch_id`, when its register first said that its create is lost."""
         self._parsed: dict[str, dict[str, tuple[int, int]]] = {}
         """ETag -> the claims in that content: a catalog is asked for once for each batch that it ends."""
 
@@ -130,6 +132,8 @@ class WatchedObjects(MemoryBlobStore):
             raise
         if JOURNAL.fullmatch(key):
             self._journal(key, data)
+        if GIVEN_UP in data and (register := REGISTER.fullmatch(key)):
+            self.given_up_s.setdefault(register[1], self._clock.monotonic_s())
         if before is not None and before.data != data:
             for pattern, rule in RULES:
                 if pattern.fullmatch(key):
@@ -245,13 +249,15 @@ def _read(data: bytes) -> dict[str, Any]:
     return document
 
 
+GIVEN_UP: Final = b'"create_lost"'
+REGISTER: Final = re.compile(r"poll_results/([^/]+)/result\.json")
 POINTER: Final = re.compile(r"[^/]+/snapshot/latest\.json")
 JOURNAL: Final = re.compile(r"[^/]+/snapshot/merging\.json")
 
 RULES: Final = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
-        (r"poll_results/[^/]+/result\.json", WatchedObjects.register),
+        (REGISTER.pattern, WatchedObjects.register),
         (POINTER.pattern, WatchedObjects.pointer),
         (r"[^/]+/snapshot/[^/]+/.+", WatchedObjects.final),
         (r"[^/]+/submissions/[^/]+/head\.json", WatchedObjects.ledger),

@@ -32,14 +32,21 @@ MAP_CONCURRENCY: Final = 40
 """[aws] About what an inline Map reaches."""
 
 
-class Workflow:
-    """Runs executions of one deployment. `deployed`: what an invocation that begins now runs with."""
+Look = Callable[[str, Mapping[str, Any]], None]
 
-    def __init__(self, deployed: Callable[[], Context], effects: Effects, policy: RetryPolicy) -> None:
+
+class Workflow:
+    """Runs executions of one deployment. `deployed`: what an invocation that begins now runs with.
+
+    `look`: what is to see the result of each step.
+    """
+
+    def __init__(self, deployed: Callable[[], Context], effects: Effects, policy: RetryPolicy, look: Look) -> None:
         self._deployed = deployed
         self._effects = effects
         self._kernel = effects.kernel
         self._policy = policy
+        self._look = look
 
     def start(self, execution_id: str, *, after_s: float = 0.0) -> Actor:
         """An execution of the ingest flow begins `after_s` from now."""
@@ -105,6 +112,7 @@ class Workflow:
         actor = self._effects.perform("lambda.invoke", name, lambda: deliver(""), instead)
         kernel.join([actor])
         result: dict[str, Any] = kernel.result_of(actor)
+        self._look(name, result)
         return result
 
     # --- a map ----------------------------------------------------------------------------------------------------

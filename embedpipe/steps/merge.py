@@ -30,8 +30,6 @@ from embedpipe.wire import Chunk, Damaged, Latest, Merged, Snapshot
 
 CATALOG_BATCH_ROWS = 65_536
 """[ours] About 3 MB; bounds the memory of a join and keeps its loop short."""
-UPSERT_ROWS = 5_461
-"""[chroma] Rows handed to the collection at once; its own maximum, so that nothing is split twice."""
 
 
 @attrs.frozen(kw_only=True)
@@ -179,7 +177,7 @@ def _edit(
         until_s=math.inf if inherited.deltas else until_s,
     )
     sorted_rows = merged([*streams, *(table.to_batches() for table in inherited.tables)], schema)
-    rows = bounded(sorted_rows, UPSERT_ROWS)
+    rows = bounded(sorted_rows, ctx.policy.upsert_rows)
     counts = attempt.write(edition.collection, rows, schema, inherited)
     finished = next(rows, None) is None
     version = base.version
@@ -246,7 +244,7 @@ class _Attempt:
         from embedpipe.stages.streams import rebatched
         from embedpipe.vectors import arrow_writer, catalog_schema, open_arrow
 
-        ctx, counts, written = self.ctx, Counts(), 0
+        ctx, counts, written, most = self.ctx, Counts(), 0, self.ctx.policy.upsert_rows
         pending: list[Any] = []
         with ExitStack() as stack:
             old_path = download_catalog(ctx, self.base, self.folder)
@@ -275,13 +273,13 @@ class _Attempt:
                     yield from window.catalog.to_batches()
                     if window.upserts is not None:
                         pending.append(window.upserts)
-                        while sum(part.num_rows for part in pending) >= UPSERT_ROWS:
-                            written += self._upsert(collection, pending, UPSERT_ROWS, written)
+                        while sum(part.num_rows for part in pending) >= most:
+                            written += self._upsert(collection, pending, most, written)
 
             for batch in rebatched(kept(), CATALOG_BATCH_ROWS):
                 catalog.write(batch)
             while pending:
-                written += self._upsert(collection, pending, UPSERT_ROWS, written)
+                written += self._upsert(collection, pending, most, written)
         return counts
 
     def _upsert(self, collection: Collection, pending: list[Any], most: int, before: int) -> int:

@@ -55,9 +55,8 @@ class Slow:
 @pytest.mark.parametrize("opening_s", [0, 100])
 @pytest.mark.parametrize("inner", [MemoryVectorStore, SnapshotVectors])
 def test_a_group_is_left_when_time_is_over(inner: Any, opening_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge, "UPSERT_ROWS", 4)
     monkeypatch.setattr(streams, "WINDOW_BYTES", 1)
-    policy = Policy(merge_budget_s=2, merge_rows=1_000, chunk_rows=1_000)
+    policy = Policy(merge_budget_s=2, merge_rows=1_000, chunk_rows=1_000, upsert_rows=4)
     world = SmallWorld(config=attrs.evolve(CONFIG, policy=policy))
     world.vectors = slow = Slow(inner(), world.clock, opening_s)
     world.pipeline().submit(RECORDS)
@@ -72,9 +71,8 @@ def test_a_group_is_left_when_time_is_over(inner: Any, opening_s: float, monkeyp
 
 def test_a_dead_writers_rows_are_written_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal that names them ends with the version: what was left out would be in nobody's memory."""
-    monkeypatch.setattr(merge, "UPSERT_ROWS", 4)
     monkeypatch.setattr(streams, "WINDOW_BYTES", 1)
-    policy = Policy(merge_budget_s=2, merge_rows=1_000, chunk_rows=1_000)
+    policy = Policy(merge_budget_s=2, merge_rows=1_000, chunk_rows=1_000, upsert_rows=4)
     world = SmallWorld(config=attrs.evolve(CONFIG, policy=policy))
     world.pipeline().submit(RECORDS)
     faults = Faults().after("collection.upsert", crash)
