@@ -12,9 +12,10 @@ from typing import Final
 
 import attrs
 
+from embedpipe.errors import InvalidInput
 from simulator.chance import fraction, fraction_of, pick
 
-__all__ = ["EFFECTS", "PROFILES", "Chance", "Fault", "Faults", "Planned", "Strike"]
+__all__ = ["EFFECTS", "PROFILES", "Chance", "Fault", "Faults", "Planned", "Strike", "drawn"]
 
 
 class Fault(StrEnum):
@@ -168,6 +169,8 @@ FOCI: Final = (
 FOCUSED: Final = (2.0, 12.0)
 ELSEWHERE: Final = 0.3
 """[ours] How much likelier a fault is there, at least and at most, and elsewhere, than where there is no focus."""
+EVERYWHERE: Final = (("",),)
+"""A part of every name."""
 RATE_MAX: Final = 0.4
 
 
@@ -215,6 +218,14 @@ class Drawn(Faults):
         if not self._focus:
             return self._rate
         return self._focused_rate if any(part in actor for part in self._focus) else self._elsewhere
+
+
+def drawn(seed: int, profile: str, *, everywhere: bool = False) -> Drawn:
+    """The faults of a profile. `everywhere`: alike in all actors, whatever their names. `InvalidInput`."""
+    if profile not in PROFILES:
+        raise InvalidInput(f"There is no profile {profile[:40]!a}.", hint=f"Use {', '.join(PROFILES)}.")
+    chance = PROFILES[profile]
+    return Drawn(seed, attrs.evolve(chance, foci=EVERYWHERE) if everywhere else chance)
 
 
 class Planned(Faults):

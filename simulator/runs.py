@@ -29,7 +29,7 @@ from embedpipe.steps.submit import submit
 from embedpipe.wire import Head
 from simulator.behaviours import QUICK
 from simulator.effects import Happened
-from simulator.faults import Fault, Faults, Strike
+from simulator.faults import Fault, Faults, Strike, drawn
 from simulator.guard import Stuck
 from simulator.kernel import SECOND_US, Actor, ActorFailed, Overrun
 from simulator.oracle import Evidence, judged
@@ -103,7 +103,8 @@ def run(
 
     # Where requests say how long a vector is to be, the provider's own are of another length: so it shows who forgets to.
     dimensions = NATIVE if scenario.sends_dimensions else MODEL.dimensions
-    made = World(seed, faults, behaviour=behaviour, dimensions=dimensions, in_place=scenario.in_place)
+    strikes = drawn(seed, faults) if isinstance(faults, str) else faults
+    made = World(seed, strikes, behaviour=behaviour, dimensions=dimensions, in_place=scenario.in_place)
     with _temporary_files_in_memory(), made as world:
         return _Run(world, scenario, script).outcome()
 

@@ -138,6 +138,15 @@ _SMALL: Final = Policy(
 )
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
+    "tiny": Scenario(
+        name="tiny",
+        submissions=1,
+        records=2,
+        executions=1,
+        limits=Limits(requests_per_batch=3),
+        policy=_SMALL,
+        behaviour=calm,
+    ),
     "small": Scenario(
         name="small",
         submissions=1,
@@ -216,7 +225,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         draw=odd,
         sends_dimensions=True,
         executions=3,
-        limits=Limits(requests_per_batch=3, file_bytes=6_000),
+        limits=Limits(requests_per_batch=3, file_bytes=4_000),
         policy=attrs.evolve(_SMALL, upsert_rows=2),
         behaviour=refusing,
     ),
@@ -248,6 +257,7 @@ MIX: Final = (
     *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("overlap", "crashes")),
     *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("versions", "none")),
     *(("rush", "races"), ("flips", "writes"), ("seed62", "all"), ("flips", "rot"), ("rush", "stalls")),
+    *(("odds", "all"), ("odds", "answers"), ("odds", "writes")),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 

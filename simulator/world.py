@@ -19,7 +19,7 @@ from embedpipe.errors import InvalidInput
 from embedpipe.model import content_hasher, metadata_json
 from embedpipe.ports import VectorStore
 from simulator.effects import Effects
-from simulator.faults import PROFILES, Drawn, Faults
+from simulator.faults import Faults, drawn
 from simulator.guard import guarded
 from simulator.kernel import SECOND_US, Actor, Kernel, Lock
 from simulator.ports import SimulatedClock, SimulatedObjects, SimulatedProvider, SimulatedTable, SimulatedVectors
@@ -78,9 +78,7 @@ class World:
         in_place: bool = True,
     ) -> None:
         if isinstance(faults, str):
-            if faults not in PROFILES:
-                raise InvalidInput(f"There is no profile {faults[:40]!a}.", hint=f"Use {', '.join(PROFILES)}.")
-            faults = Drawn(seed, PROFILES[faults])
+            faults = drawn(seed, faults, everywhere=True)  # profiles gather where our steps are weak
         self.seed = seed
         self.kernel = Kernel()
         self.faults = faults

@@ -36,7 +36,7 @@ scenario_option: Final = click.option(
     default="small",
     show_default=True,
     metavar="NAME",
-    help="small, overlap, texts, versions, flips, rush, crowd, seed62, backlog1500, or mix: they take turns.",
+    help="tiny, small, overlap, texts, versions, flips, rush, crowd, odds, seed62, backlog1500, or mix: they take turns.",
 )
 faults_option: Final = click.option(
     "--faults",

@@ -12,10 +12,11 @@ from simulator.mutants.merging import MERGING
 from simulator.mutants.model import Mutant
 from simulator.mutants.polling import POLLING
 from simulator.mutants.submission import SUBMISSION
+from simulator.mutants.unforeseen import UNFORESEEN
 
 __all__ = ["MUTANTS"]
 
 MUTANTS: Final[Mapping[str, Mutant]] = MappingProxyType(
-    {mutant.name: mutant for mutant in (*SUBMISSION, *POLLING, *MERGING, *MARKING)}
+    {mutant.name: mutant for mutant in (*SUBMISSION, *POLLING, *MERGING, *MARKING, *UNFORESEEN)}
 )
 """By name."""
