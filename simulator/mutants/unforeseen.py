@@ -145,7 +145,7 @@ UNFORESEEN: Final = (
         "G6",
         "A collection is made with one model.",
         ("stages.creation", "    if made_with != (model.name, model.dimensions):", "    if False:"),
-        missed="No release here is of another model: tests/unit/test_change_of_model.py has it.",
+        missed="No release here is of another model: tests/unit/test_stage_submit.py has it.",
     ),
     mutant(
         "not_read_back",
