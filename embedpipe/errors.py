@@ -20,17 +20,23 @@ EXIT_INTERNAL: Final = 4
 EXIT_INPUT: Final = 5
 EXIT_SERVICE: Final = 6
 EXIT_CORRUPT: Final = 7
+EXIT_LIVENESS: Final = 11
+EXIT_CRASH: Final = 12
+EXIT_NONDETERMINISM: Final = 13
 EXIT_INTERRUPTED: Final = 130
 
 EXIT_CODES: Final[dict[int, str]] = {
     EXIT_OK: "done",
-    EXIT_FINDINGS: "done, and an audit has findings at or above its threshold",
+    EXIT_FINDINGS: "done, and an audit has findings at or above its threshold, or a simulated run broke a guarantee",
     EXIT_USAGE: "the command, an option or the configuration is wrong",
     EXIT_INCOMPLETE: "stopped before everything was terminal; run the same command again",
     EXIT_INTERNAL: "an error in embedpipe itself; please report it",
-    EXIT_INPUT: "the input was refused; nothing was submitted",
-    EXIT_SERVICE: "a store or the provider failed; nothing was lost, run the same command again",
+    EXIT_INPUT: "the input, be it records or a plan, was refused; nothing was submitted",
+    EXIT_SERVICE: "a store, the disk or the provider failed; nothing was lost, run the same command again",
     EXIT_CORRUPT: "stored data is damaged or was made by a newer version",
+    EXIT_LIVENESS: "something in a simulated run never came to its end",
+    EXIT_CRASH: "a simulated run met an error that the code has no name for",
+    EXIT_NONDETERMINISM: "a simulated run was not the same twice",
     EXIT_INTERRUPTED: "interrupted; run the same command again to go on",
 }
 

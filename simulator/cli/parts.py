@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from embedpipe.errors import Interrupted, full_disk
+from embedpipe.errors import (
+    EXIT_CRASH,
+    EXIT_FINDINGS,
+    EXIT_LIVENESS,
+    EXIT_NONDETERMINISM,
+    EXIT_OK,
+    Interrupted,
+    full_disk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EXITS", "HELD", "kept", "prepare", "progress", "swept", "told", "whole", "write"]
 
-HELD: Final = 0
-EXITS: Final = {"held": HELD, "safety": 1, "liveness": 11, "crash": 12, "nondeterminism": 13}
+HELD: Final = EXIT_OK
+EXITS: Final = {
+    "held": HELD,
+    "safety": EXIT_FINDINGS,
+    "liveness": EXIT_LIVENESS,
+    "crash": EXIT_CRASH,
+    "nondeterminism": EXIT_NONDETERMINISM,
+}
 """Verdict -> exit code."""
 HEARTBEAT_S: Final = 10.0
 """Between two lines where there is no terminal."""

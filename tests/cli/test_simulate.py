@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from embedpipe.errors import EXIT_CODES
+from simulator.cli.parts import EXITS
 from simulator.faults import Fault, Strike
 from simulator.plan import Plan
+from simulator.runs import Verdict
 from tests.cli.conftest import Run
 
 
@@ -40,3 +43,9 @@ def test_results_of_mutations_are_kept_and_not_made_again(run: Run, tmp_path: Pa
     kept.write_text("no JSON\n")
     assert run(*asked).exit_code == 7
     assert run("simulate", "mutate", "nobody:*").exit_code == 5
+
+
+def test_each_verdict_has_an_exit_code_of_its_own_that_is_documented() -> None:
+    assert set(EXITS) == set(Verdict)
+    assert len(set(EXITS.values())) == len(EXITS)
+    assert set(EXITS.values()) <= set(EXIT_CODES)
