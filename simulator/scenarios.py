@@ -225,7 +225,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         draw=odd,
         sends_dimensions=True,
         executions=3,
-        limits=Limits(requests_per_batch=3, file_bytes=4_000),
+        limits=Limits(requests_per_batch=3, file_bytes=2_600),
         policy=attrs.evolve(_SMALL, upsert_rows=2),
         behaviour=refusing,
     ),
