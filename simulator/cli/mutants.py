@@ -15,10 +15,10 @@ from embedpipe.cli.options import Settings, common
 from embedpipe.cli.output import json_text
 from embedpipe.errors import CorruptData, InvalidInput, full_disk
 from simulator.cli.parts import jobs_option, mixed_faults_option, mixed_scenario_option
-from simulator.mutants.verdicts import Word
+from simulator.mutations.survivors.verdicts import Word
 
 if TYPE_CHECKING:
-    from simulator.mutants.mutating import Fate
+    from simulator.mutations.mutating import Fate
 
 __all__ = ["mutants", "mutate"]
 
@@ -112,7 +112,8 @@ def mutate(
     """
     import attrs
 
-    from simulator.mutants.mutating import all_mutations, mutated
+    from simulator.mutations.mutating import mutated
+    from simulator.mutations.places import all_mutations
 
     chosen = all_mutations(patterns)
     if not chosen:
@@ -135,7 +136,7 @@ def mutate(
 
 
 def _known(results: Path | None) -> dict[str, Fate]:
-    from simulator.mutants.mutating import Fate
+    from simulator.mutations.mutating import Fate
 
     if results is None or not results.exists():
         return {}

@@ -19,8 +19,8 @@ ENTRY_POINTS = frozenset(
         "embedpipe",
         "embedpipe.__main__",
         "embedpipe.aws.handlers",
-        "simulator.mutants.forking",
-        "simulator.mutants.reaching",
+        "simulator.mutations.forking",
+        "simulator.mutations.reaching",
         "simulator.mutants.worker",
         "verify",
     }

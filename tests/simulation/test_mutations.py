@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from simulator.mutants.mutating import all_mutations, mutated, run_on
-from simulator.mutants.operators import mutations
-from simulator.mutants.reaching import Noting, Statements
-from simulator.mutants.survivors import SURVIVORS, survivor_of
+from simulator.mutations.mutating import mutated, run_on
+from simulator.mutations.operators import mutations
+from simulator.mutations.places import all_mutations
+from simulator.mutations.reaching import Noting, Statements
+from simulator.mutations.survivors import SURVIVORS, survivor_of
 
 MUTATIONS = all_mutations()
 NAMED = {one.name: one for one in MUTATIONS}

@@ -11,21 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatchcase
-from importlib.util import find_spec
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
 import attrs
 
-from simulator.mutants.operators import Mutation, mutations
-from simulator.mutants.reaching import Reach, Statements
-from simulator.mutants.survivors import survivor_of
+from simulator.mutations.operators import Mutation
+from simulator.mutations.places import source_of
+from simulator.mutations.reaching import Reach, Statements
+from simulator.mutations.survivors import survivor_of
 
-__all__ = ["Fate", "all_mutations", "mutated", "run_on"]
+__all__ = ["Fate", "mutated", "run_on"]
 
-FOLDERS: Final = ("stages", "steps")
 SEEDS_PER_RUN: Final = 10
 """[ours] So many times as many seeds are looked at for those that come by a mutation, as it is run."""
 
@@ -68,34 +65,10 @@ class Fate:
         return f"{line.word}: {line.reason}" if line is not None else "nobody has said why"
 
 
-def all_mutations(patterns: Sequence[str] = ()) -> list[Mutation]:
-    """Those whose names fit one of the patterns; of all stages and steps where there is none."""
-    paths = [path for folder in FOLDERS for path in sorted(Path(_root(), folder).glob("*.py"))]
-    made = [one for path in paths for one in mutations(_name(path), path.read_text(encoding="utf-8"))]
-    return [one for one in made if not patterns or any(fnmatchcase(one.name, pattern) for pattern in patterns)]
-
-
-def _root() -> str:
-    found = find_spec("embedpipe")
-    assert found is not None
-    assert found.submodule_search_locations
-    (root,) = found.submodule_search_locations
-    return root
-
-
-def _source(module: str) -> str:
-    _, *parts = module.split(".")
-    return Path(_root(), *parts).with_suffix(".py").read_text(encoding="utf-8")
-
-
-def _name(path: Path) -> str:
-    return f"embedpipe.{path.parent.name}.{path.stem}"
-
-
 def mutated(chosen: Sequence[Mutation], *, runs: int, jobs: int = 1) -> Iterator[Fate]:
     """The fate of each, as it becomes known. Each is run `runs` times at most, where seeds come by it."""
     reach = _reach(runs) if chosen else Reach(most=runs, seeds={})
-    statements = {module: Statements(_source(module)) for module in {one.module for one in chosen}}
+    statements = {module: Statements(source_of(module)) for module in {one.module for one in chosen}}
     placed = [(one, reach.of(one, statements[one.module])) for one in chosen]
     for one, seeds in placed:
         if not seeds:
@@ -114,7 +87,7 @@ def mutated(chosen: Sequence[Mutation], *, runs: int, jobs: int = 1) -> Iterator
 
 def _reach(runs: int) -> Reach:
     """In a process of its own, since the code is changed to note where it is."""
-    command = [sys.executable, "-m", "simulator.mutants.reaching", str(runs * SEEDS_PER_RUN), str(runs)]
+    command = [sys.executable, "-m", "simulator.mutations.reaching", str(runs * SEEDS_PER_RUN), str(runs)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     return Reach(most=runs, seeds=json.loads(ended.stdout))
 
@@ -125,7 +98,7 @@ def run_on(placed: Sequence[tuple[Mutation, Sequence[int]]], jobs: int = 1) -> I
     fates: SimpleQueue[Fate | None] = SimpleQueue()
 
     def work() -> None:
-        command = [sys.executable, "-m", "simulator.mutants.forking"]
+        command = [sys.executable, "-m", "simulator.mutations.forking"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdin is not None
             assert worker.stdout is not None

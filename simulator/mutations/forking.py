@@ -2,7 +2,7 @@
 
 Each is a JSON line on stdin, with the seeds to run it on.
 
-python -m simulator.mutants.forking
+python -m simulator.mutations.forking
 
 What is foreign is imported once, here; what is ours is imported by the fork, after it was changed. A fork is killed that takes
 too long.
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from simulator.mutants.loader import install
-from simulator.mutants.operators import Mutation
+from simulator.mutations.operators import Mutation
 
 FOREIGN: Final = (
     *("attrs", "cattrs", "click", "greenlet", "msgspec", "numpy", "pyarrow.compute", "pyarrow.ipc", "pybase64"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.mutants.verdicts import Survivor, equivalent, gap, out
+from simulator.mutations.survivors.verdicts import Survivor, equivalent, gap, out
 
 __all__ = ["STAGES"]
 

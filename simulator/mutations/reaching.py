@@ -1,6 +1,6 @@
 """Which seeds come by which statement of the stages and steps: a mutation shows nothing in a run that never gets there.
 
-python -m simulator.mutants.reaching SEEDS MOST
+python -m simulator.mutations.reaching SEEDS MOST
 
 Runs are deterministic, so a run in which a changed statement is not executed is the unchanged run. One pass over unchanged
 code, each statement of which notes that it was met, says where a mutation is worth running: for each statement the first MOST
@@ -20,7 +20,8 @@ from typing import Final
 import attrs
 
 from simulator.mutants.loader import install
-from simulator.mutants.operators import Mutation
+from simulator.mutations.operators import Mutation
+from simulator.mutations.places import all_mutations
 
 __all__ = ["Reach", "Statements"]
 
@@ -107,7 +108,6 @@ class Reach:
 
 def main() -> None:
     """Print the map as JSON."""
-    from simulator.mutants.mutating import all_mutations
 
     seeds, most = int(sys.argv[1]), int(sys.argv[2])
     found: dict[str, dict[int, list[int]]] = {}

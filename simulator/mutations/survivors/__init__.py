@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.mutants.survivors_merging import MERGING
-from simulator.mutants.survivors_stages import STAGES
-from simulator.mutants.survivors_steps import STEPS
-from simulator.mutants.verdicts import Survivor, Word
+from simulator.mutations.survivors.merging import MERGING
+from simulator.mutations.survivors.stages import STAGES
+from simulator.mutations.survivors.steps import STEPS
+from simulator.mutations.survivors.verdicts import Survivor, Word
 
 __all__ = ["SURVIVORS", "Survivor", "Word", "survivor_of"]
 

@@ -1,0 +1,1 @@
+"""Mutations: small changes all over the stages and steps, made by a tool, and which of them no run notices."""
