@@ -110,6 +110,9 @@ class Chance:
     """[ours] How many faults that strike each repetition of an invocation there are for each that strikes one."""
 
 
+EVERYWHERE: Final = ("",)
+"""A focus: every name has this part."""
+
 PROFILES: Final[Mapping[str, Chance]] = {
     "none": Chance(rate=0.0),
     "all": Chance(rate=0.02),
@@ -128,14 +131,16 @@ PROFILES: Final[Mapping[str, Chance]] = {
         lasting=10.0,
     ),
     "writes": Chance(
-        rate=0.02,
+        rate=0.01,
         faults=CRASHES,
         effects=WRITES,
         swarm=False,
         foci=(("process_chunk", "final_merge", "mark_complete"),),
         lasting=10.0,
     ),
-    "stalls": Chance(rate=0.02, faults=frozenset({Fault.SLOW}), swarm=False, lasting=0.0),
+    "stalls": Chance(
+        rate=0.05, faults=frozenset({Fault.SLOW}), swarm=False, foci=(("submit-",), EVERYWHERE), lasting=0.0
+    ),
     "echoes": Chance(rate=0.4, faults=frozenset({Fault.LATE_DUPLICATE}), swarm=False),
     "rot": Chance(rate=0.3, faults=frozenset({Fault.CORRUPT}), swarm=False),
 }

@@ -260,7 +260,8 @@ MIX: Final = (
     *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
     *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("overlap", "crashes")),
     *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("versions", "none")),
-    *(("rush", "races"), ("flips", "writes"), ("seed62", "all"), ("flips", "rot"), ("rush", "stalls")),
+    *(("rush", "races"), ("flips", "writes"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
+    *(("rush", "stalls"),),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 
