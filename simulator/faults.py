@@ -141,7 +141,7 @@ PROFILES: Final[Mapping[str, Chance]] = {
     "stalls": Chance(
         rate=0.05, faults=frozenset({Fault.SLOW}), swarm=False, foci=(("submit-",), EVERYWHERE), lasting=0.0
     ),
-    "echoes": Chance(rate=0.4, faults=frozenset({Fault.LATE_DUPLICATE}), swarm=False),
+    "echoes": Chance(rate=0.6, faults=frozenset({Fault.LATE_DUPLICATE}), swarm=False),
     "rot": Chance(rate=0.3, faults=frozenset({Fault.CORRUPT}), swarm=False),
 }
 

@@ -258,9 +258,9 @@ MIX: Final = (
     *(("rush", "stalls"), ("texts", "all"), ("flips", "writes"), ("versions", "all"), ("overlap", "all")),
     *(("rush", "stalls"), ("texts", "crashes"), ("flips", "writes"), ("versions", "races"), ("overlap", "storm")),
     *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
-    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("overlap", "crashes")),
+    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("flips", "echoes")),
     *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("versions", "none")),
-    *(("rush", "races"), ("flips", "writes"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
+    *(("flips", "echoes"), ("flips", "writes"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
     *(("rush", "stalls"),),
 )
 """Scenarios and profiles that take turns, seed by seed."""
