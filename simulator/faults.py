@@ -111,6 +111,9 @@ class Chance:
     """[ours] How many faults that strike each repetition of an invocation there are for each that strikes one."""
 
 
+EVERYWHERE: Final = ("",)
+"""A focus: every name has this part."""
+
 PROFILES: Final[Mapping[str, Chance]] = {
     "none": Chance(rate=0.0),
     "all": Chance(rate=0.02),
@@ -129,15 +132,17 @@ PROFILES: Final[Mapping[str, Chance]] = {
         lasting=10.0,
     ),
     "writes": Chance(
-        rate=0.02,
+        rate=0.01,
         faults=CRASHES,
         effects=WRITES,
         swarm=False,
         foci=(("process_chunk", "final_merge", "mark_complete"),),
         lasting=10.0,
     ),
-    "stalls": Chance(rate=0.02, faults=frozenset({Fault.SLOW}), swarm=False, lasting=0.0),
-    "echoes": Chance(rate=0.4, faults=frozenset({Fault.LATE_DUPLICATE}), swarm=False),
+    "stalls": Chance(
+        rate=0.05, faults=frozenset({Fault.SLOW}), swarm=False, foci=(("submit-",), EVERYWHERE), lasting=0.0
+    ),
+    "echoes": Chance(rate=0.6, faults=frozenset({Fault.LATE_DUPLICATE}), swarm=False),
     "rot": Chance(rate=0.3, faults=frozenset({Fault.CORRUPT}), swarm=False),
 }
 
@@ -169,8 +174,6 @@ FOCI: Final = (
 FOCUSED: Final = (2.0, 12.0)
 ELSEWHERE: Final = 0.3
 """[ours] How much likelier a fault is there, at least and at most, and elsewhere, than where there is no focus."""
-EVERYWHERE: Final = (("",),)
-"""A part of every name."""
 RATE_MAX: Final = 0.4
 
 
@@ -225,7 +228,7 @@ def drawn(seed: int, profile: str, *, everywhere: bool = False) -> Drawn:
     if profile not in PROFILES:
         raise InvalidInput(f"There is no profile {profile[:40]!a}.", hint=f"Use {', '.join(PROFILES)}.")
     chance = PROFILES[profile]
-    return Drawn(seed, attrs.evolve(chance, foci=EVERYWHERE) if everywhere else chance)
+    return Drawn(seed, attrs.evolve(chance, foci=(EVERYWHERE,)) if everywhere else chance)
 
 
 class Planned(Faults):

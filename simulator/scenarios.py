@@ -251,13 +251,13 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 
 
 MIX: Final = (
-    *(("rush", "stalls"), ("texts", "all"), ("flips", "writes"), ("versions", "all"), ("overlap", "all")),
+    *(("rush", "stalls"), ("texts", "all"), ("flips", "writes"), ("odds", "all"), ("overlap", "all")),
     *(("rush", "stalls"), ("texts", "crashes"), ("flips", "writes"), ("versions", "races"), ("overlap", "storm")),
     *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
-    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("overlap", "crashes")),
-    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("versions", "none")),
-    *(("rush", "races"), ("flips", "writes"), ("seed62", "all"), ("flips", "rot"), ("rush", "stalls")),
-    *(("odds", "all"), ("odds", "answers"), ("odds", "writes")),
+    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("flips", "echoes")),
+    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("odds", "answers")),
+    *(("flips", "echoes"), ("flips", "writes"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
+    *(("rush", "stalls"), ("versions", "all"), ("odds", "writes"), ("overlap", "crashes"), ("versions", "none")),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 

@@ -24,7 +24,9 @@ MERGING: Final[tuple[Survivor, ...]] = (
     # --- chunk ---
     out("steps.chunk:split", "bool-1", "A word for state machines; aws/test_state_machine.py."),
     gap(
-        "steps.chunk:split", "argument-3 constant-1", "As the planted bug `chunks_replaced`: two calls delivered twice."
+        "steps.chunk:split",
+        "argument-3 constant-1",
+        "As the planted bug `chunks_replaced`, which takes two runs of `flips` under `echoes`, and 50 of `mix`.",
     ),
     out("steps.chunk:packed_file", "except-2", _GONE),
     out("steps.chunk:packed_file", "drop-2 except-1", _NEWER),
@@ -54,7 +56,6 @@ MERGING: Final[tuple[Survivor, ...]] = (
     ),
     equivalent("steps.journal:to_finish", "constant-1 not-1", "A merge of nothing is begun, and finds nothing."),
     gap("steps.journal:Inheritance.ids", "not-1", _NO_JOURNAL),
-    gap("steps.journal:begin", "drop-1", _NO_JOURNAL),
     gap("steps.journal:end", "drop-1", "A dead writer whose delta can't be read, and then an older text."),
     out("steps.journal:find", "*", _NEWER),
     out("steps.journal:_open_batches", "*", "A journal that is damaged; protocol/test_lost_objects.py."),
@@ -134,7 +135,6 @@ MERGING: Final[tuple[Survivor, ...]] = (
     equivalent("steps.merge:_merge", "compare-2", "One moment sooner or later."),
     gap("steps.merge:_edit", "ternary-1", _NO_JOURNAL),
     gap("steps.merge:_Attempt.write", "argument-3", _NO_JOURNAL),
-    gap("steps.merge:_merge", "not-2", "A dead writer whom no merge of anything follows."),
     out(
         "steps.merge:_Attempt._upsert",
         "drop-2",
@@ -150,7 +150,6 @@ MERGING: Final[tuple[Survivor, ...]] = (
         "condition-2 drop-2",
         "A collection that has lost rows; protocol/test_lost_objects.py.",
     ),
-    gap("steps.merge:_Outcome", "constant-1", "An execution none of whose chunks could be packed."),
     out("steps.merge:final_merge", "drop-2", f"{_TOLD}: counts of a merge."),
     out("steps.merge:_edit", "drop-1", f"{_TOLD}: what is left out."),
     equivalent(
@@ -160,7 +159,6 @@ MERGING: Final[tuple[Survivor, ...]] = (
     ),
     out("steps.merge:final_merge", "drop-1", "A call of whoever wants to stop; cli/test_work.py."),
     out("steps.merge:final_merge", "bool-2", "A word for state machines; aws/test_state_machine.py."),
-    gap("steps.merge:_gather", "drop-1", _NO_JOURNAL),
     equivalent(
         "steps.merge:_gather", "constant-2", "A chunk that is passed over keeps its batches open: merged later."
     ),

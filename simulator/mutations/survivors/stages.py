@@ -252,7 +252,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     # --- proof ---
     gap(
         "stages.proof:_proven",
-        "arithmetic-2 compare-1",
+        "compare-1",
         "As the planted bug `older_claim_proves`, which takes some 300 runs.",
     ),
     # --- streams ---

@@ -254,7 +254,6 @@ STEPS: Final[tuple[Survivor, ...]] = (
         "A record that was rejected, submitted again unchanged.",
     ),
     equivalent("steps.submit:_claim", "constant-4", "A ledger and its etag are there together."),
-    gap("steps.submit:known_claims", "compare-1", "A submission between another's claim and its rows."),
     out("steps.submit:_claim", "ternary-4", f"{_TOLD}: the number of a submission."),
     out("steps.submit:_claim", "drop-1", "A second collection; protocol/test_lost_objects.py."),
     equivalent("steps.submit:known_claims", "call-1", "In which order open batches are read."),
