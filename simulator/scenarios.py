@@ -259,7 +259,7 @@ MIX: Final = (
     *(("rush", "stalls"), ("texts", "crashes"), ("flips", "writes"), ("versions", "races"), ("overlap", "storm")),
     *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
     *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("flips", "echoes")),
-    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("versions", "none")),
+    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "storm"), ("versions", "none")),
     *(("flips", "echoes"), ("flips", "writes"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
     *(("rush", "stalls"),),
 )
