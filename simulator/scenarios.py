@@ -255,7 +255,7 @@ MIX: Final = (
     *(("rush", "stalls"), ("texts", "crashes"), ("flips", "writes"), ("versions", "races"), ("overlap", "storm")),
     *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
     *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("flips", "echoes")),
-    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "all"), ("odds", "answers")),
+    *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "storm"), ("odds", "answers")),
     *(("flips", "echoes"), ("flips", "writes"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
     *(("rush", "stalls"), ("versions", "all"), ("odds", "writes"), ("overlap", "crashes"), ("versions", "none")),
 )

@@ -176,7 +176,7 @@ STAGES: Final[tuple[Survivor, ...]] = (
     ),
     gap(
         "stages.merge:_join_window",
-        "arithmetic-2 drop-2",
+        "arithmetic-2",
         "As the planted bug `distrust_forgotten`: a dead writer, and an older text that is merged first.",
     ),
     equivalent(
