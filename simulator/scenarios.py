@@ -254,10 +254,10 @@ MIX: Final = (
     *(("rush", "stalls"), ("texts", "all"), ("flips", "writes"), ("odds", "all"), ("overlap", "all")),
     *(("rush", "stalls"), ("texts", "crashes"), ("flips", "writes"), ("versions", "races"), ("overlap", "storm")),
     *(("flips", "echoes"), ("texts", "races"), ("rush", "stalls"), ("overlap", "rot"), ("versions", "crashes")),
-    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("rush", "stalls"), ("flips", "echoes")),
+    *(("flips", "writes"), ("small", "storm"), ("texts", "storm"), ("versions", "answers"), ("flips", "echoes")),
     *(("flips", "writes"), ("versions", "writes"), ("overlap", "races"), ("crowd", "storm"), ("odds", "answers")),
-    *(("flips", "echoes"), ("flips", "writes"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
-    *(("rush", "stalls"), ("versions", "all"), ("odds", "writes"), ("overlap", "crashes"), ("versions", "none")),
+    *(("flips", "echoes"), ("versions", "all"), ("seed62", "all"), ("rush", "stalls"), ("flips", "rot")),
+    *(("rush", "stalls"), ("overlap", "answers"), ("odds", "writes"), ("overlap", "crashes"), ("versions", "none")),
 )
 """Scenarios and profiles that take turns, seed by seed."""
 

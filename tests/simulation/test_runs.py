@@ -64,7 +64,7 @@ def test_a_sweep_of_turns_leaves_few_holes() -> None:
     assert [(failure.seed, failure.verdict, failure.broken[:1]) for failure in total.failures] == []
     found = covered(total)
     assert len(found.cells) > 80
-    assert sum(not count for count in found.cells.values()) < 20, found.holes
+    assert sum(not count for count in found.cells.values()) < len(found.cells) / 5, found.holes
     reached = [name for name, count in found.points.items() if count]
     assert {"two executions raced for a register", "a merge found the journal of a dead one"} <= set(reached)
     assert all(
