@@ -17,7 +17,7 @@ from embedpipe.model import Record
 from simulator.behaviours import QUICK, calm, crowded, odd_half, refusing
 from simulator.chance import fraction, pick
 from simulator.records import few, flipped, numbered, odd, one
-from simulator.timelines import SPAN_S, anyhow, by_turns
+from simulator.timelines import SPAN_S, anyhow, by_turns, one_by_one
 
 __all__ = ["MIX", "SCENARIOS", "Release", "Scenario", "Script", "turn"]
 
@@ -142,6 +142,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         name="tiny",
         submissions=1,
         records=2,
+        timeline=one_by_one,
         executions=1,
         limits=Limits(requests_per_batch=3),
         policy=_SMALL,
