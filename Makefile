@@ -27,8 +27,9 @@ test: lint browser  ## Run everything CI runs: ruff, mypy, import contracts, pyt
 	$(PYTEST) --cov --cov-report=term:skip-covered $(CORE_TESTS)
 	$(PYTEST) $(SYSTEM_TESTS)
 
-slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches through the state machine, with S3 and DynamoDB.
+slow: $(DEV_STAMP)  ## Run what takes minutes: 1,500 batches with S3 and DynamoDB, and 20,000 simulated runs.
 	SLOW_TESTS=1 $(BIN)/python -m pytest --durations=0 tests/aws/test_state_machine.py tests/aws/test_wire.py
+	SWEEP_PARTS=40 $(PYTEST) tests/simulation/test_sweep.py
 
 SOAK_RUNS ?= 40000
 SIMULATE := $(BIN)/python -m embedpipe simulate

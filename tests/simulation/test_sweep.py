@@ -1,14 +1,16 @@
-"""Twenty thousand correct runs, and no alarm: what a judge says of a bug is worth as much as what he keeps to himself here."""
+"""Thousands of correct runs, and no alarm: what a judge says of a bug is worth as much as what he keeps to himself here."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
 from simulator.sweep import sweep
 
 RUNS = 500
-PARTS = 40
-"""Divided, so that they run beside each other and beside other tests."""
+PARTS = int(os.environ.get("SWEEP_PARTS", "10"))
+"""Divided, so that they run beside each other and beside other tests. `make slow` has 40: twenty thousand runs."""
 
 
 @pytest.mark.parametrize("part", range(PARTS))
