@@ -51,6 +51,8 @@ class Evidence:
     file_bytes_max: int
     unheard: Sequence[str]
     """The `batch_id` of each create that ended without an answer."""
+    others: frozenset[str]
+    """Batches of other collections in the same table."""
     given_up_s: Mapping[str, float]
     """By `batch_id`, when its create was given up, in seconds of the world."""
     ambiguous_after_s: float
@@ -64,7 +66,7 @@ class Evidence:
 def judged(evidence: Evidence) -> list[str]:
     """What does not hold."""
     rules = [
-        *(_unclaimed, _unreported, _misrouted, _forgotten, _claimed_twice, _ill_formed, _out_of_order),
+        *(_unclaimed, _unreported, _misrouted, _forgotten, _claimed_twice, _ill_formed, _out_of_order, _of_others),
         *(_rejected_for_nothing, _misreported, _tries_miscounted, _not_halved),
     ]
     if evidence.waits_were_whole:
@@ -82,6 +84,14 @@ def _unreported(evidence: Evidence) -> Iterator[str]:
     """A create that may have been paid for without anybody knowing is told, whatever becomes of it."""
     for batch_id in sorted(set(evidence.unheard) - evidence.observed.ambiguous):
         yield f"G5: nobody was told that the create of batch {batch_id} had no answer"
+
+
+def _of_others(evidence: Evidence) -> Iterator[str]:
+    """One execution serves one collection: it lists no batch of another, so it neither merges nor ends one."""
+    for name, manifest in evidence.observed.manifests.items():
+        for batch in manifest.batches:
+            if batch.batch_id in evidence.others:
+                yield f"G3: execution {name} lists batch {batch.batch_id} of another collection"
 
 
 def _out_of_order(evidence: Evidence) -> Iterator[str]:

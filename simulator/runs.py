@@ -21,12 +21,12 @@ from embedpipe import events
 from embedpipe.backends.memory.behaviour import Behaviour
 from embedpipe.backends.memory.job import Job
 from embedpipe.errors import ProviderMismatch, Unavailable
-from embedpipe.lifecycle import OPEN
-from embedpipe.model import EmbeddingModel, Kind, Record
+from embedpipe.lifecycle import OPEN, Status
+from embedpipe.model import BatchRow, EmbeddingModel, Kind, Record
 from embedpipe.retry import RetryPolicy
 from embedpipe.steps.context import Context, read_base
 from embedpipe.steps.submit import submit
-from embedpipe.wire import Head
+from embedpipe.wire import Head, row_to_item
 from simulator.behaviours import QUICK
 from simulator.effects import Happened
 from simulator.faults import Fault, Faults, Strike, drawn
@@ -52,6 +52,19 @@ MODEL: Final = EmbeddingModel(name=SIMULATED, dimensions=32)
 NATIVE: Final = 48
 """Dimensions of a provider's vector where nobody says how many."""
 RETRY: Final = RetryPolicy(attempts=3, first_delay_s=1.0)
+NEIGHBOUR: Final = BatchRow(
+    batch_id="of-another",
+    batch_type=KIND.batch_type,
+    status=Status.PENDING,
+    provider_batch_id="batch_of_another",
+    database="others",
+    collection="others",
+    seq=1,
+    request_count=1,
+    model=MODEL.name,
+    dimensions=MODEL.dimensions,
+)
+"""A batch of another collection in the same table, which is nobody's business here."""
 SUBMITTED_MAX: Final = 4
 """How often an operator tries."""
 AGAIN_US: Final = 20 * SECOND_US
@@ -144,6 +157,8 @@ class _Run:
             policy=scenario.policy,
             on_event=self._note,
         )
+        if scenario.neighbour:
+            world.stores.table.write_raw(row_to_item(NEIGHBOUR, self.ctx.layout))
         self.workflow = Workflow(lambda: self.ctx, world.effects, RETRY, self._look)
 
     def _release(self, release: Release) -> None:
@@ -263,6 +278,7 @@ class _Run:
             file_bytes={name: len(data) for name, data in stores.provider.files.items()},
             file_bytes_max=self.scenario.limits.file_bytes,
             unheard=[line.on for line in self.world.effects.trace if _unheard(line)],
+            others=frozenset({NEIGHBOUR.batch_id}),
             given_up_s=stores.objects.given_up_s,
             ambiguous_after_s=self.scenario.policy.ambiguous_after_s,
             unclaimed=self._unclaimed(observed),
@@ -292,7 +308,8 @@ class _Run:
     def _open_batches(self) -> set[str]:
         """Batches that have not ended: open rows, and entries of the ledger that have no row."""
         table, key = self.world.stores.table, self.ctx.layout.head_key(KIND.database, KIND.collection)
-        found = {name for status in OPEN for name in table.by_status(KIND.batch_type, status)}
+        listed = table.get_many([name for status in OPEN for name in table.by_status(KIND.batch_type, status)])
+        found = {name for name, row in listed.items() if row.serves(KIND)}
         head = self.world.stores.objects.contents().get(key)
         entries = {root.batch_id for root in Head.load(head, key).open} if head else set()
         return found | (entries - table.get_many(sorted(entries)).keys())

@@ -92,6 +92,8 @@ class Scenario:
     """Of a seed, that of the batch that is created at that place."""
     creates: int = 6
     """How many of them are drawn; all later ones are good."""
+    neighbour: bool = False
+    """Whether another collection has a batch in the same table."""
     sends_dimensions: bool = False
     """Whether requests say how long a vector is to be."""
     in_place: bool = True
@@ -225,6 +227,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         records=5,
         draw=odd,
         sends_dimensions=True,
+        neighbour=True,
         executions=3,
         limits=Limits(requests_per_batch=3, file_bytes=2_600),
         policy=attrs.evolve(_SMALL, upsert_rows=2),

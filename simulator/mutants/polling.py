@@ -10,6 +10,21 @@ __all__ = ["POLLING"]
 
 POLLING: Final = (
     mutant(
+        "another_collection_listed",
+        "G3",
+        "T11: What is pending in the table is pending.",
+        (
+            "stages.list_pending",
+            "if row.status in LISTED and row.serves(kind)}",
+            "if row.status in LISTED}",
+        ),
+        (
+            "steps.context",
+            "for row in healthy_rows(ctx, block).values() if row.serves(kind))",
+            "for row in healthy_rows(ctx, block).values())",
+        ),
+    ),
+    mutant(
         "listing_without_creating",
         "G4",
         "Only what was created can be polled.",
