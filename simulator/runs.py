@@ -157,7 +157,7 @@ class _Run:
             policy=scenario.policy,
             on_event=self._note,
         )
-        if scenario.neighbour:
+        if scenario.neighbour and any(records for _, records in script.submissions):  # else there is nothing to audit
             world.stores.table.write_raw(row_to_item(NEIGHBOUR, self.ctx.layout))
         self.workflow = Workflow(lambda: self.ctx, world.effects, RETRY, self._look)
 
