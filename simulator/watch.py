@@ -161,10 +161,8 @@ class WatchedObjects(MemoryBlobStore):
         claims = self._claims(f"{delta_key}{SEED.vectors_file}")
         if not claims:
             return None
-        database = row.database or ""
-        latest = self._objects.get(SEED.latest_key(database))
-        version = _read(latest.data)["version"] if latest else ""
-        published = self._claims(SEED.snapshot_prefix(database, version) + SEED.catalog_file) if latest else {}
+        key = self._catalog_key(row.database or "")
+        published = self._claims(key) if key else {}
         return next((name for name, claim in claims.items() if published.get(name, (0, 0)) < claim), None)
 
     def _journal(self, key: str, data: bytes | None) -> None:
@@ -179,12 +177,16 @@ class WatchedObjects(MemoryBlobStore):
             if name not in named and published.get(name) != content:
                 self._watch.saw("G6", f"{key} does not name record {name}, whose row is not as it was published")
 
+    def _catalog_key(self, database: str) -> str | None:
+        """Where the published catalog is; None where nothing is published."""
+        latest = self._objects.get(SEED.latest_key(database))
+        return SEED.snapshot_prefix(database, _read(latest.data)["version"]) + SEED.catalog_file if latest else None
+
     def _published(self, database: str) -> dict[str, bytes]:
         """Content hashes by id, as the published catalog has them."""
-        latest = self._objects.get(SEED.latest_key(database))
-        if latest is None:
+        key = self._catalog_key(database)
+        if key is None:
             return {}
-        key = SEED.snapshot_prefix(database, _read(latest.data)["version"]) + SEED.catalog_file
         rows = pa.ipc.open_file(pa.py_buffer(self._objects[key].data)).read_all()
         return dict(zip(rows.column("id").to_pylist(), rows.column("content_hash").to_pylist(), strict=True))
 
